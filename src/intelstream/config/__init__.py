@@ -1,0 +1,1 @@
+"""From YAML files to checked specs, with every fault in one list."""

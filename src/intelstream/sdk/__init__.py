@@ -1,0 +1,52 @@
+"""All a stage author imports."""
+
+from intelstream.sdk.context import Cache, Claims, Log, Resolver, StageContext
+from intelstream.sdk.stage import (
+    Batch,
+    Collected,
+    Collector,
+    Commit,
+    Example,
+    Expert,
+    Extra,
+    Lines,
+    Output,
+    Overwrite,
+    Params,
+    Parser,
+    Row,
+    Stage,
+    State,
+    Way,
+)
+from intelstream.sdk.types import Duration, FieldList, FieldName, PathUnder, Secret, Size
+
+__all__ = [
+    "Batch",
+    "Cache",
+    "Claims",
+    "Collected",
+    "Collector",
+    "Commit",
+    "Duration",
+    "Example",
+    "Expert",
+    "Extra",
+    "FieldList",
+    "FieldName",
+    "Lines",
+    "Log",
+    "Output",
+    "Overwrite",
+    "Params",
+    "Parser",
+    "PathUnder",
+    "Resolver",
+    "Row",
+    "Secret",
+    "Size",
+    "Stage",
+    "StageContext",
+    "State",
+    "Way",
+]

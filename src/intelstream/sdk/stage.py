@@ -1,0 +1,258 @@
+"""What a stage author subclasses: one class per stage, one verb per kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from intelstream.ontology import Event, Key, Report
+from intelstream.sdk.context import StageContext
+
+Fields = Mapping[str, object]
+Way = Event | tuple[str, Event]
+Load = Callable[[Sequence[str]], Awaitable[Sequence[Any]]]
+
+
+class Params(BaseModel):
+    """Parameters of a stage: frozen, flat, every one described, unknown names refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Overwrite(Params):
+    """For every stage that may replace a value."""
+
+    overwrite: Literal["never", "always"] = Field("never", description="Whether to replace a value already there.")
+
+    @property
+    def replaces(self) -> bool:
+        return self.overwrite == "always"
+
+
+P = TypeVar("P", bound=Params)
+ParamsOf = Params  # inside `Stage`, `Params` means the class attribute
+
+
+class Example:
+    """Documented behaviour: shown on the stage's page and run as a test.
+
+    `then` lists what each event that leaves has on top of `given`, None for a field that is gone; no `then`
+    means that the event is dropped.
+    """
+
+    def __init__(self, given: Fields, *then: Fields, params: Fields | None = None, via: str = "default") -> None:
+        self.given = given
+        self.then = then
+        self.params = params or {}
+        self.via = via
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """An optional library: `Extra("kafka", "aiokafka")`, imported in `lifespan()`."""
+
+    name: str
+    module: str
+
+
+class State:
+    """Durable keys of a stage as one commit sees them: nothing is written before the commit."""
+
+    __slots__ = ("_load", "written")
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self.written: dict[str, Any] = {}
+
+    async def get(self, key: str) -> Any:
+        """Return one value (JSON), None if there is none."""
+        return (await self.get_many((key,)))[0]
+
+    async def get_many(self, keys: Sequence[str]) -> list[Any]:
+        """Return several values in one round trip."""
+        missing = [key for key in keys if key not in self.written]
+        found = dict(zip(missing, await self._load(missing), strict=True)) if missing else {}
+        return [self.written[key] if key in self.written else found[key] for key in keys]
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value that JSON can hold with this commit; None removes the key."""
+        self.written[key] = value
+
+
+class Batch:
+    """Events handed over together, and what belongs to their one commit."""
+
+    __slots__ = ("dropped", "events", "rejected", "state")
+
+    def __init__(self, events: Sequence[Event], state: State) -> None:
+        self.events = events
+        self.state = state
+        self.dropped: list[tuple[Event, str]] = []
+        self.rejected: list[tuple[Event, Exception]] = []
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def drop(self, event: Event, reason: str) -> None:
+        """Let an event end here, counted under a reason."""
+        self.dropped.append((event, reason))
+
+    def reject(self, event: Event, error: Exception) -> None:
+        """Give one event up, with its error; the others go on."""
+        self.rejected.append((event, error))
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """How a collector may cut a report: between lines, with so many of them repeated on top.
+
+    `quoted` means that a line break between two of `quote` does not end a line.
+    """
+
+    header: int = 0
+    quoted: bool = False
+    quote: str = '"'
+
+
+class Row(NamedTuple):
+    """One record of a report: the text as it came, and what the parser made of it."""
+
+    text: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a collector yields to have all that it yielded so far committed, with the state as of now.
+
+    `after_commit` (delete, move, acknowledge, answer 202) runs when the commit is done. A `Report` carries both
+    itself; this is for collectors of events, and for sources that gave nothing but a new position.
+    """
+
+    cursor: Any = None
+    after_commit: Callable[[], Awaitable[None]] | None = None
+
+
+Collected = Report | Event | Commit
+
+
+class Stage(ABC, Generic[P]):
+    """Common base. A stage holds its parameters and its context, nothing global."""
+
+    Params: ClassVar[type[ParamsOf]]
+    paths: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[Key[Any], ...]] = ()
+    writes: ClassVar[tuple[Key[Any], ...]] = ()
+    examples: ClassVar[tuple[Example, ...]] = ()
+    requires: ClassVar[Extra | None] = None
+    network: ClassVar[bool] = False
+    blocking: ClassVar[bool] = False
+    state_version: ClassVar[int] = 1
+
+    def __init__(self, params: P, ctx: StageContext) -> None:
+        self.params = params
+        self.ctx = ctx
+
+    def __init_subclass__(cls) -> None:
+        for base in getattr(cls, "__orig_bases__", ()):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, ParamsOf):
+                    cls.Params = argument
+
+    @classmethod
+    def paths_of(cls, params: ParamsOf) -> tuple[str, ...]:  # noqa: ARG003 - for stages whose paths are configured
+        """Return the named ways out that the stage has with these parameters, besides `default`."""
+        return cls.paths
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Acquire before `yield`, release after it. Override for files, sockets, optional libraries."""
+        yield
+
+
+class Collector(Stage[P]):
+    """Brings raw reports in. `poll` is asked again and again, `stream` and `listen` run until they are stopped."""
+
+    mode: ClassVar[Literal["poll", "stream", "listen"]] = "poll"
+
+    @abstractmethod
+    def collect(self, cursor: Any) -> AsyncIterator[Collected]:
+        """Yield what is new since `cursor`, the one committed last (None at first)."""
+
+
+class Parser(Stage[P]):
+    """Turns a report into events. Synchronous, so it does no I/O; the engine owns the loop."""
+
+    @property
+    def split(self) -> Lines | None:
+        """Where a large report may be cut; None where nowhere."""
+        return None
+
+    @abstractmethod
+    def rows(self, report: Report) -> Iterator[Row]:
+        """Yield the records, cheaply: their count is the position. Raising ends the report there."""
+
+    @abstractmethod
+    def events(self, row: Row, report: Report) -> Event | Iterable[Event] | None:
+        """Return what one row says, from `report.event()`. Raising costs this row alone."""
+
+
+class Expert(Stage[P]):
+    """Changes, enriches, splits, routes or drops events.
+
+    `pure` ones only compute and run fused with their neighbours. `stateful` ones run on one worker at a time.
+    `timer` is the number of seconds between two calls of `on_timer`, None for never.
+    """
+
+    pure: ClassVar[bool] = False
+    stateful: ClassVar[bool] = False
+    affinity: ClassVar[tuple[Key[Any], ...]] = ()
+    timer: float | None = None
+
+    @abstractmethod
+    def process(self, batch: Batch) -> AsyncIterator[Way]:
+        """Yield what leaves; what is not yielded is dropped. May run again with the same events."""
+
+    async def on_timer(self, batch: Batch) -> AsyncIterator[Way]:  # noqa: ARG002 - an empty batch, for its state
+        """Yield what time alone makes leave. Runs between two batches, never beside one."""
+        return
+        yield
+
+
+class Output(Stage[P]):
+    """Delivers events to the outside.
+
+    `batch` is the number of events per write, 1 where a repeated one would do harm. `idempotent` says that the
+    event id makes a repetition harmless. `exclusive` ones have one writer at a time, whatever the number of workers.
+    """
+
+    idempotent: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = False
+    batch: int = 1
+
+    async def resume(self, state: State) -> None:
+        """Bring the outside back to what was committed. Runs before the first write and after a lost commit."""
+
+    @abstractmethod
+    async def write(self, batch: Batch) -> None:
+        """Return once every event is durable.
+
+        Raises:
+            PartialWrite: these places were not written, the others were.
+            Unavailable, Rejected: nothing was written.
+        """

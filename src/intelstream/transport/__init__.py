@@ -1,0 +1,1 @@
+"""Redis Streams between stages: the only package that reaches our Redis."""
