@@ -76,6 +76,7 @@ class PipelineSpec:
     """A checked pipeline. `raw` says whether events carry the text of their row."""
 
     name: str
+    description: str = ""
     stages: Mapping[str, StageSpec]
     ontology: Ontology = STANDARD
     raw: Literal["keep", "off"] = "keep"
@@ -86,7 +87,7 @@ class HostSpec:
     """What the host allows and gives: no pipeline file can change it. `memory` is bytes."""
 
     state_dir: Path
-    redis: str | None = None
+    redis: str | None = field(default=None, repr=False)  # it may hold a password
     server: str = "bundled"
     memory: int
     plugins: tuple[str, ...] = ()

@@ -13,9 +13,16 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from intelstream.ontology import Event, Key, Report
 from intelstream.sdk.context import StageContext
@@ -23,12 +30,27 @@ from intelstream.sdk.context import StageContext
 Fields = Mapping[str, object]
 Way = Event | tuple[str, Event]
 Load = Callable[[Sequence[str]], Awaitable[Sequence[Any]]]
+HIDDEN: Final = "**********"  # as pydantic shows its own secrets
 
 
 class Params(BaseModel):
-    """Parameters of a stage: frozen, flat, every one described, unknown names refused."""
+    """Parameters of a stage: frozen, flat, every one described, unknown names refused.
+
+    Those that hold a secret, named by `hidden` of the validation context, are shown in no repr and no dump.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    _hidden: frozenset[str] = PrivateAttr(frozenset())
+
+    def model_post_init(self, context: Any) -> None:
+        self._hidden = frozenset((context or {}).get("hidden", ()))
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return ((name, HIDDEN if name in self._hidden else value) for name, value in super().__repr_args__())
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: HIDDEN if name in self._hidden else value for name, value in dump(self).items()}
 
 
 class Overwrite(Params):
@@ -156,6 +178,7 @@ class Stage(ABC, Generic[P]):
 
     Params: ClassVar[type[ParamsOf]]
     paths: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[frozenset[str]] = frozenset()  # paths that may stay unconnected without a warning
     reads: ClassVar[tuple[Key[Any], ...]] = ()
     writes: ClassVar[tuple[Key[Any], ...]] = ()
     examples: ClassVar[tuple[Example, ...]] = ()
