@@ -16,6 +16,7 @@ from intelstream.ontology.key import Key
 
 T = TypeVar("T")
 EMPTY: Final = frozenset({"", "-", "N/A", None})
+PASSED_ON: Final = frozenset({"rtir_id", "time.observation"})  # from a report to its events, beside feed.*
 NEVER_COMPARED: Final = frozenset({"time.observation"})  # nor is `raw`, which is no field here
 
 
@@ -163,7 +164,7 @@ class Report:
     `fields` are what the collector knows beside the labels of its pipeline entry, such as `feed.url`.
     """
 
-    __slots__ = ("_index", "_raw", "_row", "after_commit", "cursor", "fields", "given", "id", "ontology", "path", "tags")
+    __slots__ = ("_index", "_raw", "_row", "after_commit", "cursor", "fields", "given", "id", "ontology", "path", "start", "tags")
 
     def __init__(
         self,
@@ -210,8 +211,18 @@ class Report:
         for name, value in (fields or {}).items():
             template[name] = value
         self.id, self.fields, self.tags, self.ontology = id, template.fields, tags, ontology
+        self.prepare({})
         self.seek(0)
         return self
+
+    def prepare(self, constants: Mapping[str, Any], tags: frozenset[str] = frozenset()) -> None:
+        """Fix what each event begins with: what is known of the feed, and a parser's constants, which a row may replace."""
+        known = {name: value for name, value in self.fields.items() if name in PASSED_ON or name.startswith("feed.")}
+        start = Event({}, self.ontology, id=self.id)
+        for name, value in constants.items():
+            start[name] = value
+        self.start = start.fields | known
+        self.tags |= tags
 
     def seek(self, row: int) -> None:
         """Tell which row the events to come belong to; the engine does, before each row."""
@@ -221,7 +232,7 @@ class Report:
         """Return a new event of the current row, with what is known of the whole report."""
         self._index += 1
         own = ids.derived(self.id, self._row, self._index - 1)
-        return Event(self.fields.copy(), self.ontology, id=own, parents=(self.id,), tags=self.tags)
+        return Event(self.start.copy(), self.ontology, id=own, parents=(self.id,), tags=self.tags)
 
 
 def _short(text: str) -> str:

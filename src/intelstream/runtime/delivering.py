@@ -1,0 +1,112 @@
+"""Runs outputs: writes frames together, and commits how far it has come after each write."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from intelstream.errors import Unavailable
+from intelstream.ontology import Event
+from intelstream.runtime.drain import Outcome, deliver
+from intelstream.runtime.running import NotMine, Runner
+from intelstream.runtime.station import Stopped, settle
+from intelstream.sdk import Output, State
+from intelstream.transport.commit import Entry
+from intelstream.transport.frames import FrameBroken, decode, is_delayed, is_report, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an entry that is written at once: events `low` to `low` + their number."""
+
+    entry: Entry
+    low: int
+    events: Sequence[Event]
+    total: int
+    delayed: bool
+
+    @property
+    def to(self) -> str | None:
+        """The position behind it; None where the entry ends."""
+        high = self.low + len(self.events)
+        return None if high == self.total else str(high)
+
+
+class Delivering(Runner):
+    """One output."""
+
+    ahead = 16
+
+    async def run(self) -> None:
+        async with self.first.open() as output:
+            try:
+                if output.exclusive:
+                    async with self.first.leased() as self.version:
+                        await self._deliver(output)
+                else:
+                    await self._deliver(output)
+            except Stopped:
+                return
+
+    async def _deliver(self, output: Output[Any]) -> None:
+        await output.resume(State(self.load))
+        while not self.site.stopping.is_set():
+            waiting: list[Piece] = []
+            for entry in await self.read():
+                try:
+                    waiting += self._pieces(entry, output.batch)
+                except FrameBroken as error:
+                    await self.refuse(entry, error)
+            while waiting:
+                taken, count = 0, 0
+                while taken < len(waiting) and (not taken or count + len(waiting[taken].events) <= output.batch):
+                    count += len(waiting[taken].events)
+                    taken += 1
+                self.enter("running")
+                waiting = await self._write(output, waiting[:taken], waiting[taken:])
+
+    def _pieces(self, entry: Entry, most: int) -> list[Piece]:
+        """Cut an entry into what fits into one write, from where it has been committed."""
+        body = unpack(entry.frame)
+        if is_report(body):
+            raise FrameBroken(f"{entry.stage} takes events, not reports: put a parser before it")
+        events = decode(body, self.site.pipeline.ontology)
+        start = int(entry.position or 0)
+        pieces: list[Piece] = []
+        for low in range(start, len(events), most):
+            place = replace(entry, position=str(low) if low else "")
+            pieces.append(Piece(place, low, events[low : low + most], len(events), is_delayed(body)))
+        return pieces
+
+    async def _write(self, output: Output[Any], pieces: Sequence[Piece], rest: list[Piece]) -> list[Piece]:
+        """Write pieces and commit them; return what is left to write."""
+        events = [event for piece in pieces for event in piece.events]
+        outcome = await self._patiently(output, events)
+        commit = self.first.commit(self.version)
+        settle(self.stations, commit, outcome)
+        for piece in pieces:
+            commit.take(piece.entry, count=len(piece.events), to=piece.to)
+            if piece.delayed:
+                commit.count(self.name, "retrying", -len(piece.events))
+            else:
+                commit.count(self.name, "in", len(piece.events))
+        written = len(events) - len(outcome.failed) - len(outcome.dropped)
+        commit.count(self.name, "written", written)
+        ended = [piece.entry for piece in pieces if piece.to is None]
+        try:
+            await self.settle(commit, [piece.entry for piece in pieces], ends=False)
+        except NotMine:
+            mine = {piece.entry.id for piece in pieces}
+            return [piece for piece in rest if piece.entry.id not in mine]
+        self.reader.done(ended)
+        self.first.status.taken += len(events)
+        self.first.status.sent += written
+        return rest
+
+    async def _patiently(self, output: Output[Any], events: Sequence[Event]) -> Outcome:
+        tries = 0
+        while True:
+            try:
+                return await deliver(output, events, self.load)
+            except Unavailable as down:
+                await self.wait_out(down, tries)
+                tries += 1

@@ -1,0 +1,154 @@
+"""Runs parsers: from reports to events, row by row, with the row number as position."""
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from intelstream.errors import StageError
+from intelstream.ontology import Event, Report
+from intelstream.runtime import letters
+from intelstream.runtime.drain import Parsed, parse
+from intelstream.runtime.running import NotMine, Runner
+from intelstream.runtime.spec import ERROR
+from intelstream.sdk import Parser
+from intelstream.transport.commit import Commit, Entry
+from intelstream.transport.frames import FrameBroken, Spooled, decode_report, is_report, unpack
+
+EVENTS: Final = 1024  # in one commit, at most
+FEW: Final = 20  # rows under which nothing is said of a report as a whole
+
+
+class TooManyBadRows(StageError):
+    """Most rows of a report failed: the format has changed, or the parser is the wrong one."""
+
+    code = "too_many_bad_rows"
+
+
+@dataclass(slots=True)
+class Part:
+    """What has been parsed since the last commit, and the rows so far."""
+
+    entry: Entry
+    events: list[Event] = field(default_factory=list[Event])
+    bad: list[Parsed] = field(default_factory=list[Parsed])
+    rows: int = 0
+    failed: int = 0
+    last: int = 0
+
+
+class Parsing(Runner):
+    """One parser."""
+
+    ahead = 2  # reports are large
+
+    async def run(self) -> None:
+        async with self.first.open() as parser:
+            while not self.site.stopping.is_set():
+                for entry in await self.read():
+                    if self.site.stopping.is_set():
+                        return  # it stays pending
+                    with suppress(NotMine):
+                        await self._step(parser, entry)
+
+    async def _step(self, parser: Parser[Any], entry: Entry) -> None:
+        try:
+            body = unpack(entry.frame)
+            if not is_report(body):
+                raise FrameBroken(f"{entry.stage} takes reports, not events: it stands behind a collector")
+            report, spooled, first = decode_report(body, self.site.pipeline.ontology)
+            report = self._located(report, spooled)
+        except FrameBroken as error:
+            await self.refuse(entry, error)
+            return
+        self.first.status.enter("running")
+        report.prepare(self.first.spec.set, self.first.spec.tags)
+        part = Part(entry, last=max(first, int(entry.position or 0)))
+        for parsed in parse(parser, report, part.last):
+            self._add(part, parsed)
+            if len(part.events) + len(part.bad) >= EVENTS:
+                if self._hopeless(part):
+                    break
+                await self._commit(part, report, to=str(part.last))
+                if self.site.stopping.is_set():
+                    return  # the rest stays pending, behind this position
+        held = await self._commit(part, report, to=None)
+        if spooled and not held:
+            Path(spooled.path).unlink(missing_ok=True)
+
+    def _located(self, report: Report, spooled: Spooled | None) -> Report:
+        """Return the report with its bytes: those of a large one lie in a file of this host."""
+        if spooled is None:
+            return report
+        path = Path(spooled.path)
+        if spooled.host != socket.gethostname() or not path.is_file():
+            raise FrameBroken(f"opening {spooled.path} on {spooled.host}: the spooled report is not there")
+        found = Report(path)
+        found.id, found.fields, found.tags, found.ontology = report.id, report.fields, report.tags, report.ontology
+        return found
+
+    def _add(self, part: Part, parsed: Parsed) -> None:
+        part.rows += 1
+        part.last = parsed.number + 1
+        if parsed.error:
+            part.failed += 1
+            part.bad.append(parsed)
+        elif self.site.pipeline.raw == "off":
+            for event in parsed.events:
+                event.raw = None
+        part.events += parsed.events
+
+    def _hopeless(self, part: Part) -> bool:
+        return part.rows >= FEW and part.failed > part.rows * self.first.spec.max_bad
+
+    async def _commit(self, part: Part, report: Report, to: str | None) -> bool:
+        """Commit what was parsed; None for `to` ends the report. Say whether it was held back instead."""
+        commit = self.first.commit()
+        held = to is None and self._hopeless(part)
+        if held:
+            self._hold_back(commit, part, report)
+        else:
+            if part.events:
+                self.first.send(commit, "default", part.events)
+            for parsed in part.bad:
+                self._give_up(commit, report, parsed)
+        commit.count(self.name, "rows", len(part.events) + len(part.bad))
+        if to is None:
+            commit.count(self.name, "in")
+        commit.take(part.entry, count=int(to is None), to=to)
+        await self.settle(commit, [part.entry], ends=to is None)
+        self.first.status.taken += int(to is None)
+        part.entry = replace(part.entry, position=to or "")
+        part.events, part.bad = [], []
+        return held
+
+    def _hold_back(self, commit: Commit, part: Part, report: Report) -> None:
+        """Make one dead letter of the report from the last position on, and raise one alert."""
+        sample = next(one.error for one in part.bad if one.error)
+        text = f"{part.failed} of {part.rows} rows failed (`max_bad`), such as: {sample}"
+        error = TooManyBadRows(
+            f"parsing report {report.id} of {report.fields.get('feed.name', self.name)}: {text}"
+        )
+        start = int(part.entry.position or 0)
+        self.first.log.error(
+            "report_held_back", report=report.id, failed=part.failed, rows=part.rows, sample=str(sample)
+        )
+        self.first.bury(commit, letters.of_report(self.name, report, start, error, self.site.now()))
+
+    def _give_up(self, commit: Commit, report: Report, parsed: Parsed) -> None:
+        """Send a row that failed by the error path if one is connected, else bury it."""
+        if parsed.error is None:
+            return
+        letter = letters.of_row(self.name, report, parsed.number, parsed.row.text, parsed.error, self.site.now())
+        if not self.first.spec.to.get(ERROR):
+            self.first.bury(commit, letter)
+            return
+        report.seek(parsed.number)
+        event = report.event()
+        event.raw = parsed.row.text
+        event.fields |= {"error.stage": self.name, "error.class": letter.error, "error.text": letter.text}
+        if letter.field:
+            event.fields["error.field"] = letter.field
+        self.first.send(commit, ERROR, [event])
+        commit.count(self.name, "errored")

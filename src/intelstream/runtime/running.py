@@ -1,0 +1,100 @@
+"""The loop that all stages with an input share: read, work, commit, and what each answer of the commit means."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from intelstream.errors import IntelstreamError, Unavailable
+from intelstream.runtime import letters
+from intelstream.runtime.station import Lost, Site, Station, Stopped
+from intelstream.runtime.status import StateName
+from intelstream.transport.commit import Answer, Commit, Entry
+from intelstream.transport.frames import FrameBroken
+from intelstream.transport.reader import Reader
+
+
+class NotMine(IntelstreamError):
+    """The entry belongs to another worker now, or to nobody until the scrub finds it: let go of it."""
+
+
+class Runner(ABC):
+    """Runs a stage, or a segment of stages, from the streams of its members until the worker stops."""
+
+    ahead = 4  # entries read at once
+
+    def __init__(self, site: Site, stations: Sequence[Station]) -> None:
+        self.site = site
+        self.stations = stations
+        self.first = stations[0]
+        self.name = self.first.name
+        self.reader = Reader(site.transport, [station.name for station in stations])
+        self.version = ""  # of a stage under a lease; "" for those that need none
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Run until the worker stops.
+
+        Raises:
+            Lost: to be run again, from what is committed.
+        """
+
+    def enter(self, state: StateName, reason: str = "") -> None:
+        """Note the state of all members."""
+        for station in self.stations:
+            station.status.enter(state, reason)
+
+    async def read(self) -> list[Entry]:
+        """Return what came in, nothing if nothing came."""
+        epoch = self.site.transport.client.epoch
+        entries = await self.reader.read(self.ahead)
+        if epoch != self.site.transport.client.epoch:
+            self.reader.forget(entries)
+            raise Lost(f"{self.name}: the server has been restarted")
+        if not entries:
+            self.enter("idle")
+        return entries
+
+    async def settle(self, commit: Commit, entries: Sequence[Entry], *, ends: bool = True) -> None:
+        """Write a commit. `ends` says that the entries end with it; else more of them is still to be done.
+
+        Raises:
+            NotMine: the entries are to be let go of.
+            Lost: position, version or lease are not what the step started from.
+        """
+        answer = await self.site.transport.commit(commit, on_hold=self.first.status.hold)
+        if answer.written:
+            if ends:
+                self.reader.done(entries)
+            if self.version:
+                self.version = commit.version
+            return
+        self.first.log.warning("commit_refused", answer=answer.name.lower(), entries=[one.id for one in entries])
+        if answer in (Answer.MOVED, Answer.STALE):
+            self.reader.forget(entries)
+            raise Lost(f"{self.name}: {answer.name.lower()}")
+        self.reader.done(entries)
+        if self.version:
+            raise Lost(f"{self.name}: {answer.name.lower()}")
+        raise NotMine(f"{self.name}: {answer.name.lower()}")
+
+    async def refuse(self, entry: Entry, error: FrameBroken) -> None:
+        """Bury a stream entry that is no frame for this stage, and go on."""
+        station = next(one for one in self.stations if one.name == entry.stage)
+        commit = station.commit(self.version)
+        station.bury(commit, letters.of_frame(station.name, entry.frame, error, self.site.now()))
+        commit.count(station.name, "in", entry.count)
+        commit.take(entry, count=entry.count)
+        await self.settle(commit, [entry])
+
+    async def wait_out(self, down: Unavailable, tries: int) -> None:
+        """Pause while the far side is away.
+
+        Raises:
+            Stopped: the worker stops.
+        """
+        if await self.first.hold_off(down, tries):
+            raise Stopped
+
+    async def load(self, keys: Sequence[str]) -> Sequence[Any]:
+        """Load values of the first member's state."""
+        return (await self.site.transport.states(self.name, keys))[1]

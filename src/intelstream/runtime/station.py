@@ -1,0 +1,226 @@
+"""What every running stage has: its place in the pipeline, its world, and what it does when something fails."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from intelstream.errors import IntelstreamError, InvalidValue, Rejected, Unavailable
+from intelstream.ontology import Event
+from intelstream.runtime import letters
+from intelstream.runtime.drain import Outcome, Uncertain
+from intelstream.runtime.plan import levels
+from intelstream.runtime.resolver import DnsResolver
+from intelstream.runtime.spec import ERROR, PipelineSpec, StageSpec
+from intelstream.runtime.status import StageStatus
+from intelstream.sdk import StageContext
+from intelstream.transport.commit import Commit
+from intelstream.transport.frames import encode_waiting, pack, slices
+from intelstream.transport.marks import StageCache, StageMarks
+from intelstream.transport.transport import STATE, Transport
+
+POLL: Final = 2.0  # seconds between two tries to take a lease that another daemon holds
+SHORTEST: Final = 1.0
+LONGEST: Final = 60.0
+
+
+@dataclass(slots=True)
+class Site:
+    """What all stages of a worker share. `memory` is bytes for backlogs."""
+
+    pipeline: PipelineSpec
+    transport: Transport
+    http: aiohttp.ClientSession
+    state_dir: Path
+    memory: int
+    statuses: dict[str, StageStatus]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    totals: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.totals = {name: int(level * self.memory) for name, level in levels(self.pipeline.stages).items()}
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait, but not longer than until the worker stops; say whether it does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Lost(IntelstreamError):
+    """What the stage knew is not so any more: begin again from what is committed."""
+
+
+class Stopped(IntelstreamError):
+    """The worker stops; what is in hand stays pending for the next one."""
+
+
+class Station:
+    """One stage that runs, or is a member of a segment that does."""
+
+    def __init__(self, site: Site, spec: StageSpec) -> None:
+        self.site = site
+        self.spec = spec
+        self.name = spec.name
+        self.status = site.statuses[spec.name]
+        self.log = structlog.get_logger(stage=spec.name)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Any]:
+        """Build the stage and keep what it acquires for as long as it is used. Its kind is the caller's to know."""
+        stage = self.spec.stage(self.spec.params, self.context())
+        async with stage.lifespan():
+            yield stage
+
+    @asynccontextmanager
+    async def leased(self) -> AsyncGenerator[str]:
+        """Hold the stage's lease and give its version; waits while a living worker has it.
+
+        Raises:
+            Stopped: the worker stops before it got it.
+        """
+        while (version := await self.site.transport.lease(self.name)) is None:
+            self.status.enter("waiting", "another daemon runs it")
+            if await self.site.pause(POLL):
+                raise Stopped
+        try:
+            yield version
+        finally:
+            await self.site.transport.release(self.name)
+
+    def context(self) -> StageContext:
+        """Return all that the stage may touch."""
+        site = self.site
+        directory = site.state_dir / "stages" / self.name
+        directory.mkdir(parents=True, exist_ok=True)
+        return StageContext(
+            name=self.name,
+            log=self.log,
+            now=site.now,
+            sleep=asyncio.sleep,
+            random=random.Random(),  # noqa: S311 - for jitter, not for secrets
+            http=site.http,
+            dns=DnsResolver(),
+            address=lambda host, port: (host, port),
+            directory=directory,
+            cache=StageCache(site.transport, self.name),
+            claims=StageMarks(site.transport, self.name, site.now),
+            concurrently=concurrently,
+            in_thread=asyncio.to_thread,
+        )
+
+    def commit(self, version: str = "", operation: str = "") -> Commit:
+        """Begin a step of this stage, within the limits of those it sends to."""
+        stages = self.site.pipeline.stages
+        room = [(to, limit) for to in self.spec.targets() if to in stages and (limit := stages[to].backlog)]
+        return Commit(
+            self.site.transport.lane,
+            self.name,
+            self.site.transport.consumer,
+            version=version,
+            operation=operation,
+            room=room,
+            total=self.site.totals[self.name],
+        )
+
+    def send(self, commit: Commit, path: str, events: Sequence[Event]) -> None:
+        """Send events by a path; one that leads nowhere drops them, under its name."""
+        targets = self.spec.to.get(path, ())
+        if not targets:
+            optional = path in self.spec.stage.optional
+            commit.count(self.name, f"dropped:{self.name if optional else f'unconnected:{path}'}", len(events))
+            self.status.dropped += len(events)
+            return
+        for count, body in slices(events):
+            commit.send(targets, pack(body), count)
+        for target in targets:
+            commit.count(self.name, f"sent:{path}:{target}", len(events))
+        self.status.sent += len(events)
+
+    def fail(self, commit: Commit, event: Event, error: Exception) -> None:
+        """Put a failed event where its error sends it: aside for a while, by the error path, or to the dead letters."""
+        retry = self.spec.retry
+        if isinstance(error, Unavailable):
+            self._put_aside(commit, event, error.retry_after or retry.delay)
+        elif not isinstance(error, InvalidValue | Rejected | Uncertain) and event.attempts < retry.attempts:
+            event.attempts += 1
+            self._put_aside(commit, event, retry.delay)
+        else:
+            self.give_up(commit, event, error)
+
+    def give_up(self, commit: Commit, event: Event, error: Exception) -> None:
+        """Send an event by the error path if one is connected, else bury it."""
+        letter = letters.of_event(self.name, event, error, self.site.now())
+        if self.spec.to.get(ERROR):
+            event.fields |= {"error.stage": self.name, "error.class": letter.error, "error.text": letter.text}
+            if letter.field:
+                event.fields["error.field"] = letter.field
+            event.attempts = 0
+            self.send(commit, ERROR, [event])
+            commit.count(self.name, "errored")
+        else:
+            self.bury(commit, letter)
+
+    def bury(self, commit: Commit, letter: letters.Letter) -> None:
+        commit.bury(self.name, pack(letter.dump()))
+        commit.count(self.name, "dead")
+        commit.count(self.name, f"dead:{letter.error}")
+        self.status.dead += 1
+        self.status.last_error = letter.text
+
+    def _put_aside(self, commit: Commit, event: Event, delay: float) -> None:
+        due = int((self.site.now().timestamp() + delay) * 1000)
+        commit.delay(self.name, pack(encode_waiting(event, delayed=True)), due)
+        commit.count(self.name, "retrying")
+
+    async def hold_off(self, down: Unavailable, tries: int) -> bool:
+        """Pause because the far side is away, longer each time; say whether the worker stops."""
+        wait = down.retry_after or min(LONGEST, SHORTEST * 2 ** min(tries, 10))
+        self.status.last_error = str(down)
+        self.status.enter("paused", str(down))
+        self.log.warning("paused", error=str(down), next_try=wait)
+        return await self.site.pause(wait)
+
+
+def settle(stations: Sequence[Station], commit: Commit, outcome: Outcome) -> None:
+    """Put an outcome into the commit: each event by the path, reason or error of the member that it ended at."""
+    by_way: dict[tuple[int, str], list[Event]] = {}
+    for one in outcome.sent:
+        by_way.setdefault((one.member, one.path), []).append(one.event)
+    for (member, path), events in by_way.items():
+        stations[member].send(commit, path, events)
+    for dropped in outcome.dropped:
+        commit.count(stations[dropped.member].name, f"dropped:{dropped.reason[:64]}")
+        stations[dropped.member].status.dropped += 1
+    for failed in outcome.failed:
+        stations[failed.member].fail(commit, failed.event, failed.error)
+    for key, value in outcome.state.items():
+        commit.write(STATE + key, value)
+
+
+async def concurrently(function: Any, items: Any, limit: int = 20) -> list[Any]:
+    """Run a coroutine function over many items, so many at a time, and keep their order."""
+    slots = asyncio.Semaphore(limit)
+
+    async def one(item: Any) -> Any:
+        async with slots:
+            return await function(item)
+
+    outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return outcomes

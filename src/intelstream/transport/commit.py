@@ -1,0 +1,150 @@
+"""What one step of a stage takes and gives, gathered until the script writes all of it or nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+import orjson
+
+from intelstream.transport.frames import OVERHEAD
+from intelstream.transport.names import GROUP, Lane
+
+START: Final = ""  # position of an entry of which nothing has been committed
+
+
+class Answer(Enum):
+    """What the script said."""
+
+    DONE = 1
+    BEFORE = 0  # done already: the reply was lost
+    FENCED = -1  # another worker has taken the entry over
+    MOVED = -2  # the position is not the one this step started from
+    STALE = -3  # the version is not: somebody else wrote state, or took the lease
+    STRANDED = -4  # in no pending list; the scrub brings it back
+    FULL = -5  # a destination has as much as it may
+    LANE_FULL = -6  # all of them together have
+
+    @property
+    def written(self) -> bool:
+        return self in (Answer.DONE, Answer.BEFORE)
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the same commit may be sent again later."""
+        return self in (Answer.FULL, Answer.LANE_FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stream entry that this worker has been given: a frame, and how far it has come with it."""
+
+    stage: str
+    id: str
+    frame: bytes
+    count: int
+    position: str = START
+
+    @property
+    def size(self) -> int:
+        return len(self.frame) + OVERHEAD
+
+
+@dataclass(slots=True)
+class Commit:
+    """One step of `stage`.
+
+    `version` is the one that the step started from, "" for stages that keep none; `operation` names a step that
+    takes no entry. `room` are the most messages of destinations that have a limit, `total` the most bytes of the lane.
+    """
+
+    lane: Lane
+    stage: str
+    consumer: str
+    version: str = ""
+    operation: str = ""
+    room: Sequence[tuple[str, int]] = ()
+    total: int | None = None
+    size: int = 0
+    _keys: dict[str, int] = field(default_factory=dict[str, int])
+    _bodies: list[bytes] = field(default_factory=list[bytes])
+    _entries: list[list[Any]] = field(default_factory=list[list[Any]])
+    _outs: list[list[Any]] = field(default_factory=list[list[Any]])
+    _later: list[list[Any]] = field(default_factory=list[list[Any]])
+    _dead: list[list[Any]] = field(default_factory=list[list[Any]])
+    _state: list[Any] = field(default_factory=list[Any])
+    _counts: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    def __post_init__(self) -> None:
+        self._key(self.lane.sizes)
+        self._key(self.lane.hash(self.stage))
+
+    def take(self, entry: Entry, *, count: int, to: str | None = None) -> None:
+        """End an entry, or note that it has come as far as `to`; so many messages leave the backlog."""
+        self._entries.append(
+            [
+                self._key(self.lane.stream(entry.stage)),
+                self._key(self.lane.hash(entry.stage)),
+                entry.stage,
+                entry.id,
+                entry.position,
+                to or "",
+                count,
+                entry.size if to is None else 0,
+            ]
+        )
+
+    def send(self, targets: Sequence[str], frame: bytes, count: int) -> None:
+        """Append a frame of so many messages to the stream of each target."""
+        body = self._body(frame, times=len(targets))
+        for target in targets:
+            self._outs.append([self._key(self.lane.stream(target)), body, target, count])
+
+    def delay(self, stage: str, frame: bytes, due: int) -> None:
+        """Put a frame of one message aside until `due`, in milliseconds since the epoch."""
+        self._later.append([self._key(self.lane.later(stage)), self._body(frame), stage, 1, due])
+
+    def bury(self, stage: str, letter: bytes) -> None:
+        """Add a dead letter."""
+        self._dead.append([self._key(self.lane.dead(stage)), self._body(letter)])
+
+    def write(self, name: str, value: Any) -> None:
+        """Set a field of the stage's hash to a JSON value; None removes it."""
+        self._state += [name, False if value is None else orjson.dumps(value).decode()]
+
+    def count(self, stage: str, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        if by:
+            self._counts[stage, name] = self._counts.get((stage, name), 0) + by
+
+    @property
+    def empty(self) -> bool:
+        return not (self._entries or self._outs or self._later or self._dead or self._state or self._counts)
+
+    def call(self) -> tuple[list[str], list[bytes]]:
+        """Return keys and arguments of the script."""
+        counts = [[self._key(self.lane.hash(stage)), name, by] for (stage, name), by in self._counts.items()]
+        header = {
+            "g": GROUP,
+            "c": self.consumer,
+            "entries": self._entries,
+            "v": self.version,
+            "op": self.operation,
+            "state": self._state,
+            "outs": self._outs,
+            "later": self._later,
+            "dead": self._dead,
+            "count": counts,
+            "room": self.room,
+            "total": self.total if self.total is not None else False,
+            "wake": self.lane.wake,
+        }
+        return list(self._keys), [orjson.dumps(header), *self._bodies]
+
+    def _key(self, name: str) -> int:
+        return self._keys.setdefault(name, len(self._keys) + 1)
+
+    def _body(self, body: bytes, times: int = 1) -> int:
+        self._bodies.append(body)
+        self.size += (len(body) + OVERHEAD) * times
+        return len(self._bodies) + 1

@@ -1,0 +1,160 @@
+"""How messages travel: many in one stream entry, column by column, compressed.
+
+A frame is one flag byte and a body. `j` is JSON, `z` the same behind zstd level 1. The JSON of events is an object of
+columns (`fields`, `id`, `parents`, `tags`, `raw`, and of those that need them `arrival`, `attempts`, `again`), so that
+nothing is copied per event. A report is its header as JSON, a line break, and its bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import zstandard
+
+from intelstream.errors import IntelstreamError
+from intelstream.ontology import STANDARD, Event, Ontology, Report
+
+FORMAT: Final = 1  # of frames and keys; a server that holds a newer one is refused
+MESSAGES: Final = 256  # in one frame
+BYTES: Final = 224 * 1024  # of one frame as JSON; just under an allocator's class
+COMMIT: Final = 1024 * 1024  # of all bodies of one commit, times their destinations
+OVERHEAD: Final = 128  # of one stream entry; the scripts say the same
+LARGEST: Final = 64 * 1024 * 1024  # of a frame unpacked; nothing of ours comes near
+_PLAIN: Final = 4096
+_JSON, _ZSTD = b"j", b"z"
+_DELAYED: Final = b',"delayed":true}'
+
+
+class FrameBroken(IntelstreamError):
+    """A stream entry holds what is no frame: somebody else wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A report that lies in a file of the worker's host until its last row is out."""
+
+    host: str
+    path: str
+    size: int
+
+
+def pack(body: bytes) -> bytes:
+    """Put the flag in front, and compress where it pays."""
+    if len(body) < _PLAIN:
+        return _JSON + body
+    return _ZSTD + zstandard.ZstdCompressor(level=1).compress(body)
+
+
+def unpack(frame: bytes) -> bytes:
+    """Return the body.
+
+    Raises:
+        FrameBroken: it is none of ours.
+    """
+    if frame[:1] == _JSON:
+        return frame[1:]
+    if frame[:1] == _ZSTD:
+        try:
+            return zstandard.ZstdDecompressor().decompress(frame[1:], max_output_size=LARGEST)
+        except zstandard.ZstdError as error:
+            raise FrameBroken(f"unpacking a frame: {error}") from error
+    raise FrameBroken(f"unpacking a frame: it begins with {frame[:1]!r}")
+
+
+def encode(events: Sequence[Event]) -> bytes:
+    """Return the body of a frame of events."""
+    columns: dict[str, Any] = {
+        "fields": [event.fields for event in events],
+        "id": [event.id for event in events],
+        "parents": [event.parents for event in events],
+        "tags": [tuple(event.tags) for event in events],
+        "raw": [event.raw for event in events],
+    }
+    return orjson.dumps(columns)
+
+
+def encode_waiting(event: Event, *, delayed: bool) -> bytes:
+    """Return the body of a frame of one event that comes back to its stage: it keeps its arrival and its tries.
+
+    `delayed` tells one that the stage put aside itself from a dead letter that was sent again.
+    """
+    columns: dict[str, Any] = orjson.loads(encode([event]))
+    columns |= {"arrival": event.arrival, "attempts": event.attempts, "again": event.again, "delayed": delayed}
+    return orjson.dumps(columns)
+
+
+def is_delayed(body: bytes) -> bool:
+    """Tell whether a frame comes back from the delayed retries."""
+    return body.endswith(_DELAYED)
+
+
+def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[Event]:
+    """Return the events of a frame, new ones at each call. `entry` is where they came: it makes their arrival."""
+    try:
+        columns = orjson.loads(body)
+        rows = zip(
+            columns["fields"], columns["id"], columns["parents"], columns["tags"], columns["raw"], strict=True
+        )
+        known: dict[tuple[str, ...], frozenset[str]] = {}
+        events: list[Event] = []
+        for fields, id_, parents, tags, raw in rows:
+            key = tuple(tags)
+            kept = known.get(key)
+            if kept is None:
+                kept = known[key] = frozenset(key)
+            events.append(Event(fields, ontology, id=id_, parents=tuple(parents), tags=kept, raw=raw))
+    except (orjson.JSONDecodeError, KeyError, ValueError, TypeError) as error:
+        raise FrameBroken(f"reading a frame: {error}") from error
+    if entry:
+        for place, event in enumerate(events):
+            event.arrival = f"{entry}:{place}"
+    if "arrival" in columns:
+        [event] = events
+        event.arrival = columns["arrival"] or event.arrival
+        event.attempts, event.again = columns["attempts"], columns["again"]
+    return events
+
+
+def slices(events: Sequence[Event]) -> list[tuple[int, bytes]]:
+    """Cut events into bodies of frames, none larger than a frame may be unless one event is; with their counts."""
+    cut: list[tuple[int, bytes]] = []
+    for start in range(0, len(events), MESSAGES):
+        cut += _halved(events[start : start + MESSAGES])
+    return cut
+
+
+def _halved(events: Sequence[Event]) -> list[tuple[int, bytes]]:
+    body = encode(events)
+    if len(body) <= BYTES or len(events) == 1:
+        return [(len(events), body)]
+    middle = len(events) // 2
+    return _halved(events[:middle]) + _halved(events[middle:])
+
+
+def encode_report(report: Report, spooled: Spooled | None = None, row: int = 0) -> bytes:
+    """Return the body of a report; of one that lies in a file only where that is. `row` is the first one wanted."""
+    header = {"id": report.id, "fields": report.fields, "tags": sorted(report.tags), "row": row}
+    if spooled:
+        header["spooled"] = {"host": spooled.host, "path": spooled.path, "size": spooled.size}
+    return orjson.dumps(header) + b"\n" + (b"" if spooled else report.raw)
+
+
+def is_report(body: bytes) -> bool:
+    """Tell a report from events by how it begins."""
+    return body.startswith(b'{"id":')
+
+
+def decode_report(body: bytes, ontology: Ontology = STANDARD) -> tuple[Report, Spooled | None, int]:
+    """Return the report, where its bytes lie if not here, and the first row that is wanted of it."""
+    head, _, raw = body.partition(b"\n")
+    try:
+        header = orjson.loads(head)
+        spooled = Spooled(**header["spooled"]) if "spooled" in header else None
+        report = Report(raw)
+        report.id, report.fields, report.tags = header["id"], header["fields"], frozenset(header["tags"])
+        report.ontology = ontology
+        report.prepare({})
+        return report, spooled, header["row"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise FrameBroken(f"reading a report: {error}") from error

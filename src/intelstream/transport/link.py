@@ -1,0 +1,191 @@
+"""Connections to the server: nothing is resent behind our back, no read is cancelled, every error has one meaning."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from redis import exceptions
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from intelstream.errors import IntelstreamError
+from intelstream.transport.scripts import Script
+
+BLOCK: Final = 4.0  # seconds a read waits for entries
+ANSWER: Final = 10.0  # seconds after which an answer counts as lost; longer than BLOCK
+CONNECT: Final = 5.0
+IDLE_LINKS: Final = 16
+PASSING: Final = (
+    "LOADING",
+    "OOM",
+    "MISCONF",
+    "READONLY",
+    "NOREPLICAS",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "BUSY",
+)
+RUN_ID: Final = "run_id:"
+
+
+class ServerTrouble(IntelstreamError):
+    """The server is down, starting, full or refuses writes for now: wait and ask again. `code` says which."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"talking to Redis: {text}")
+        self.code = code
+
+
+class GroupGone(IntelstreamError):
+    """A stream lost its consumer group: somebody deleted it, and with it the record of what was in flight."""
+
+
+class Link:
+    """One connection, used by one task at a time."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._connection: AbstractConnection = client.connection()
+        self.number = 0  # what the server calls this connection; for CLIENT UNBLOCK
+
+    async def call(self, *args: Any) -> Any:
+        """Send one command and return its answer as lists, bytes and numbers.
+
+        Raises:
+            ServerTrouble: no answer came, or one that asks to wait. A command may have been carried out.
+            GroupGone: the consumer group is not there.
+        """
+        connection = self._connection
+        try:
+            if not connection.is_connected:
+                await self._open()
+            await connection.send_command(*args)
+            return await connection.read_response(disable_decoding=True)
+        except exceptions.ResponseError as error:
+            raise translated(error) from error
+        except (exceptions.RedisError, OSError) as error:
+            await self.close()
+            raise translated(error) from error
+        except BaseException:
+            await self.close()  # an answer still under way must not meet the next question
+            raise
+
+    async def read(self, wait: float) -> Any:
+        """Return the next message that the server pushes, None if there is none in so many seconds."""
+        try:
+            return await self._connection.read_response(disable_decoding=True, timeout=wait)
+        except (exceptions.RedisError, OSError) as error:
+            await self.close()
+            raise translated(error) from error
+
+    async def close(self) -> None:
+        await self._connection.disconnect(nowait=True)
+
+    async def _open(self) -> None:
+        await self._connection.connect()
+        await self._connection.send_command("CLIENT", "ID")
+        self.number = int(await self._connection.read_response(disable_decoding=True))
+        await self._connection.send_command("INFO", "server")
+        info: bytes = await self._connection.read_response(disable_decoding=True)
+        self._client.meet(info.decode())
+
+
+class Client:
+    """Links to one server, and what is known of it. `epoch` rises when the server is another incarnation.
+
+    `address` is `redis://`, `rediss://` or `unix://`.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.epoch = 0
+        self._run_id = ""
+        self._idle: list[Link] = []
+
+    def connection(self) -> AbstractConnection:
+        given: dict[str, Any] = dict(parse_url(self.address))
+        kind = given.pop("connection_class", Connection)
+        made: AbstractConnection = kind(
+            **given,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=ANSWER,
+            socket_connect_timeout=CONNECT,
+            socket_read_size=65536,
+            health_check_interval=0,
+        )
+        return made
+
+    def meet(self, info: str) -> None:
+        """Note which incarnation of the server answers: another one may have lost its newest writes."""
+        found = next((line for line in info.splitlines() if line.startswith(RUN_ID)), "")
+        if self._run_id and found != self._run_id:
+            self.epoch += 1
+        self._run_id = found
+
+    @asynccontextmanager
+    async def link(self) -> AsyncGenerator[Link]:
+        """Lend a connection."""
+        link = self._idle.pop() if self._idle else Link(self)
+        try:
+            yield link
+        finally:
+            if len(self._idle) < IDLE_LINKS:
+                self._idle.append(link)
+            else:
+                await link.close()
+
+    async def call(self, *args: Any) -> Any:
+        async with self.link() as link:
+            return await link.call(*args)
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script; all of ours may be sent twice. The text itself goes over only where it is not known."""
+        async with self.link() as link:
+            try:
+                return await link.call("EVALSHA", script.sha, len(keys), *keys, *args)
+            except ScriptUnknown:
+                return await link.call("EVAL", script.text, len(keys), *keys, *args)
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+
+class ScriptUnknown(IntelstreamError):
+    """The server has not seen the script yet, or has been told to forget it."""
+
+
+class CommandRefused(IntelstreamError):
+    """The server calls a command wrong: a fault of ours, or a key that somebody else wrote."""
+
+
+def translated(error: Exception) -> IntelstreamError:
+    """Say what an error of the client library means to us; the only place that knows."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, exceptions.NoScriptError) or text.startswith("NOSCRIPT"):
+        return ScriptUnknown(text)
+    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
+        return ServerTrouble("denied", f"{text} (check user and password in the host file's `redis`)")
+    if isinstance(error, exceptions.BusyLoadingError):
+        return ServerTrouble("loading", "it is still loading its data")
+    if isinstance(error, exceptions.OutOfMemoryError):
+        return ServerTrouble("oom", "it is out of memory (maxmemory)")
+    if isinstance(error, exceptions.ReadOnlyError):
+        return ServerTrouble("readonly", "it is a read-only replica")
+    if isinstance(error, exceptions.ResponseError):
+        word = text.partition(" ")[0]
+        if word == "NOGROUP":
+            return GroupGone(text)
+        code = next(
+            (one for one in PASSING if one == word or f"-{one}" in text or f" {one} " in f" {text} "), None
+        )
+        if code:
+            return ServerTrouble(code.lower(), text)
+        return CommandRefused(text)
+    if isinstance(error, exceptions.TimeoutError | asyncio.TimeoutError):
+        return ServerTrouble("timeout", text)
+    return ServerTrouble("unreachable", text)

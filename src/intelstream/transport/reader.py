@@ -1,0 +1,123 @@
+"""Reads what waits for some stages, over a connection of its own, and forgets nothing that it was given."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from intelstream.transport.commit import Entry
+from intelstream.transport.link import BLOCK, Link, ServerTrouble
+from intelstream.transport.names import GROUP
+from intelstream.transport.transport import Transport, entry
+
+NEW: Final = ">"
+
+
+class Reader:
+    """The input of one runner: one stream per stage, in the order given.
+
+    What is in this worker's pending list and not in flight comes first: after the start, after any trouble with the
+    connection (entries may have been delivered that nobody saw), and when `recheck` was called because entries were
+    taken over. Reads are never cancelled: `interrupt` ends a wait from outside.
+    """
+
+    def __init__(self, transport: Transport, stages: Sequence[str]) -> None:
+        self._transport = transport
+        self._stages = {transport.lane.stream(stage): stage for stage in stages}
+        self._link: Link | None = None
+        self._flying: set[tuple[str, str]] = set()
+        self._owed = True  # the pending list has to be read first
+        self._waiting = False
+
+    async def read(self, count: int) -> list[Entry]:
+        """Return up to so many entries per stage, or none if nothing came within the time of one wait.
+
+        Raises:
+            GroupGone: somebody deleted the consumer group.
+        """
+        if self._owed:
+            self._owed = False
+            if found := await self._pending(count):
+                self._owed = True  # there may be more
+                return self._given(found)
+        return self._given(await self._new(count))
+
+    def done(self, entries: Sequence[Entry]) -> None:
+        """Note that these are not in flight any more: committed, or given up to another worker."""
+        self._flying.difference_update((one.stage, one.id) for one in entries)
+
+    def forget(self, entries: Sequence[Entry]) -> None:
+        """Have these delivered again, if they are still pending: their commit found another position or version."""
+        self.done(entries)
+        self._owed = True
+
+    async def recheck(self) -> None:
+        """Read the pending list next, and soon."""
+        self._owed = True
+        await self.interrupt()
+
+    async def interrupt(self) -> None:
+        """End a wait under way; the server answers as if its time were over, so nothing can get lost."""
+        if self._waiting and self._link:
+            try:
+                await self._transport.client.call("CLIENT", "UNBLOCK", self._link.number)
+            except ServerTrouble:
+                return  # then the wait ends by itself
+
+    async def close(self) -> None:
+        if self._link:
+            await self._link.close()
+
+    async def _new(self, count: int) -> list[Entry]:
+        self._waiting = True
+        try:
+            found = await self._ask(count, "BLOCK", int(BLOCK * 1000), start=NEW)
+        finally:
+            self._waiting = False
+        return found
+
+    async def _pending(self, count: int) -> list[Entry]:
+        """Return entries of the pending list that are not in flight; looks on behind those that are."""
+        found: list[Entry] = []
+        for stream, stage in self._stages.items():
+            last = "0"
+            while len(found) < count:
+                entries = await self._ask(count + len(self._flying), start=last, streams=[stream])
+                if not entries:
+                    break
+                found += [one for one in entries if (stage, one.id) not in self._flying]
+                last = entries[-1].id
+        return found
+
+    async def _ask(self, count: int, *extra: Any, start: str, streams: Sequence[str] = ()) -> list[Entry]:
+        names = list(streams or self._stages)
+        args = ["XREADGROUP", "GROUP", GROUP, self._transport.consumer, "COUNT", count, *extra]
+        answer = await self._transport.patiently(
+            lambda: self._call(*args, "STREAMS", *names, *[start] * len(names))
+        )
+        entries: list[Entry] = []
+        for name, found in answer or ():
+            stage = self._stages[bytes(name).decode()]
+            entries += [entry(stage, one) for one in found if one[1]]
+        if start == NEW:
+            return entries  # nothing of them has been committed
+        return [
+            one for stage in dict.fromkeys(e.stage for e in entries) for one in await self._placed(stage, entries)
+        ]
+
+    async def _placed(self, stage: str, entries: Sequence[Entry]) -> list[Entry]:
+        own = [one for one in entries if one.stage == stage]
+        at = await self._transport.positions(stage, [one.id for one in own])
+        return [Entry(one.stage, one.id, one.frame, one.count, place) for one, place in zip(own, at, strict=True)]
+
+    async def _call(self, *args: Any) -> Any:
+        if self._link is None:
+            self._link = Link(self._transport.client)
+        try:
+            return await asyncio.shield(asyncio.ensure_future(self._link.call(*args)))
+        except ServerTrouble:
+            self._owed = True
+            raise
+
+    def _given(self, entries: list[Entry]) -> list[Entry]:
+        self._flying.update((one.stage, one.id) for one in entries)
+        return entries

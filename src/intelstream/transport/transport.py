@@ -1,0 +1,193 @@
+"""A worker's side of the streams: what it reads, commits, leases and keeps."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from intelstream.errors import IntelstreamError
+from intelstream.transport.commit import Answer, Commit, Entry
+from intelstream.transport.frames import FORMAT
+from intelstream.transport.link import Client, CommandRefused, ServerTrouble
+from intelstream.transport.names import GROUP, Lane
+from intelstream.transport.scripts import script
+
+T = TypeVar("T")
+SLOWEST: Final = 5.0  # seconds between two tries while the server is in trouble
+FASTEST: Final = 0.05
+STATE: Final = "s:"  # in front of a stage's own keys in its hash
+VERSION: Final = "version"
+
+
+class NewerFormat(IntelstreamError):
+    """The server holds data of a newer intelstream."""
+
+
+class Transport:
+    """All that a worker does on one lane. Every call waits out trouble of the server and may safely be repeated.
+
+    `on_trouble` is told of trouble once when it begins and with None when it is over.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        lane: Lane,
+        consumer: str,
+        on_trouble: Callable[[ServerTrouble | None], None] = lambda _: None,
+    ) -> None:
+        self.client = client
+        self.lane = lane
+        self.consumer = consumer
+        self._freed = 0
+        self._room = asyncio.Event()
+        self.trouble: ServerTrouble | None = None
+        self._on_trouble = on_trouble
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer that is none of the server's trouble."""
+        wait = FASTEST
+        while True:
+            try:
+                answer = await ask()
+            except ServerTrouble as trouble:
+                self._note(trouble)
+                await asyncio.sleep(wait)
+                wait = min(SLOWEST, wait * 2)
+            else:
+                self._note(None)
+                return answer
+
+    async def open(self, stages: Sequence[str]) -> None:
+        """Make the streams and groups of these stages, unless they are there.
+
+        Raises:
+            NewerFormat: this version cannot read what is there.
+        """
+        known = await self.call("SET", self.lane.format, FORMAT, "NX", "GET")
+        if known is not None and int(known) > FORMAT:
+            raise NewerFormat(f"opening {self.client.address}: format {int(known)}, this version reads {FORMAT}")
+        for stage in stages:
+            try:
+                await self.call("XGROUP", "CREATE", self.lane.stream(stage), GROUP, "0", "MKSTREAM")
+            except CommandRefused as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+
+    async def rename(self, old: str, new: str) -> int:
+        """Give what is kept of a stage to the one that it is called now; return the number of keys moved."""
+        kinds = (self.lane.stream, self.lane.hash, self.lane.later, self.lane.dead)
+        pairs = [name for kind in kinds for name in (kind(old), kind(new))]
+        return int(await self.run("rename", [self.lane.sizes, *pairs], old, new))
+
+    async def call(self, *args: Any) -> Any:
+        """Send one command that may be repeated."""
+        return await self.patiently(lambda: self.client.call(*args))
+
+    async def run(self, name: str, keys: Sequence[str], *args: Any, admits: bool = False) -> Any:
+        """Run one of our scripts."""
+        return await self.patiently(lambda: self.client.run(script(name, admits=admits), keys, args))
+
+    async def commit(
+        self, commit: Commit, *, admits: bool = False, on_hold: Callable[[str | None], None] = lambda _: None
+    ) -> Answer:
+        """Write all of it or nothing, as soon as there is room for it.
+
+        `admits` marks what brings messages in: refused first when memory is short. `on_hold` is told what is full
+        ("" for the lane) while the commit waits, and None when it is through. `commit.version` becomes the new one.
+        """
+        keys, args = commit.call()
+        held = False
+        while True:
+            seen = self._freed
+            code, *detail = await self.run("commit", keys, *args, admits=admits)
+            answer = Answer(code)
+            if not answer.waits:
+                break
+            held = True
+            on_hold(bytes(detail[0]).decode() if answer is Answer.FULL else "")
+            await self.vacancy(seen)
+        if held:
+            on_hold(None)
+        if answer.written:
+            commit.version = bytes(detail[0]).decode()
+        if answer is Answer.DONE:
+            self.freed()
+        return answer
+
+    def freed(self) -> None:
+        """Let those who wait for room look again."""
+        self._freed += 1
+        self._room.set()
+        self._room = asyncio.Event()
+
+    async def vacancy(self, seen: int, timeout: float = 1.0) -> None:
+        """Wait until something was freed since, or so many seconds: a wake-up may have got lost."""
+        if self._freed == seen:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._room.wait()
+            except TimeoutError:
+                return
+
+    async def states(self, stage: str, keys: Sequence[str]) -> tuple[str, list[Any]]:
+        """Return the version of a stage and values that it keeps."""
+        names = [VERSION, *(STATE + key for key in keys)]
+        version, *values = await self.call("HMGET", self.lane.hash(stage), *names)
+        return (version or b"0").decode(), [None if value is None else orjson.loads(value) for value in values]
+
+    async def kept(self, stage: str) -> dict[str, str]:
+        """Return the whole hash of a stage: version, lease, state, positions, counters."""
+        flat = await self.call("HGETALL", self.lane.hash(stage))
+        texts = [value.decode() for value in flat]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+    async def positions(self, stage: str, ids: Sequence[str]) -> list[str]:
+        """Return how far the entries have come."""
+        if not ids:
+            return []
+        found = await self.call("HMGET", self.lane.hash(stage), *(f"at:{id_}" for id_ in ids))
+        return [(at or b"").decode() for at in found]
+
+    async def lease(self, stage: str) -> str | None:
+        """Take the lease of a stage and return its version; None while a living worker holds it."""
+        holder = ""
+        while True:
+            keys = [self.lane.hash(stage), self.lane.alive(holder or "nobody")]
+            said, what = await self.run("lease", keys, self.consumer, holder)
+            if said == 1:
+                return bytes(what).decode()
+            if said == 0:
+                return None
+            holder = bytes(what).decode()
+
+    async def release(self, stage: str) -> None:
+        await self.run("release", [self.lane.hash(stage)], self.consumer)
+
+    async def backlogs(self) -> Mapping[str, int]:
+        """Return the hash of sizes: `<stage>:n`, `<stage>:b`, `total`."""
+        flat = await self.call("HGETALL", self.lane.sizes)
+        return {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+
+    async def peek(self, stage: str, count: int, start: str = "-") -> list[Entry]:
+        """Return entries that wait for a stage, oldest first, without taking any."""
+        found = await self.call("XRANGE", self.lane.stream(stage), start, "+", "COUNT", count)
+        return [entry(stage, one) for one in found]
+
+    async def aside(self, consumers: Sequence[str]) -> None:
+        """Forget that these workers live: they are known to be gone."""
+        if consumers:
+            await self.call("DEL", *(self.lane.alive(one) for one in consumers))
+
+    def _note(self, trouble: ServerTrouble | None) -> None:
+        if (trouble and trouble.code) != (self.trouble and self.trouble.code):
+            self._on_trouble(trouble)
+        self.trouble = trouble
+
+
+def entry(stage: str, found: Sequence[Any], position: str = "") -> Entry:
+    """Read one stream entry as the server gives it: id, then names and values in turn."""
+    id_, flat = found
+    values = dict(zip(flat[::2], flat[1::2], strict=True))
+    return Entry(stage, bytes(id_).decode(), values.get(b"d", b""), int(values.get(b"n", 1)), position)
