@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import IO, Any, BinaryIO, Final, NamedTuple
 
 from intelstream.errors import Unavailable
 from intelstream.ontology import Report
@@ -98,7 +98,7 @@ class Spool:
         if isinstance(content, Path) and content.parent == self.directory:
             content.unlink(missing_ok=True)
 
-    def take(self, stream: BinaryIO) -> Content:
+    def take(self, stream: IO[bytes]) -> Content:
         """Read all of a stream."""
         with self.landing() as landing:
             while data := stream.read(CHUNK):
