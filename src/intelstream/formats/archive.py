@@ -85,10 +85,10 @@ class _Bounded(io.RawIOBase):
         self._left = size
 
     def read(self, size: int = -1) -> bytes:
-        if size < 0 or size > self._left:
-            raise Rejected(f"unpacking {self._of}: its directory takes more than {Size(DIRECTORY)}")
-        data = self._file.read(size)
+        data = self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1))
         self._left -= len(data)
+        if self._left < 0:
+            raise Rejected(f"unpacking {self._of}: its directory takes more than {Size(DIRECTORY)}")
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
