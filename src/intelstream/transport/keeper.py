@@ -115,7 +115,7 @@ class Keeper:
                 await self._recheck(stage)
 
     async def _others(self, stage: str) -> list[str]:
-        rows = await self._transport.call("XINFO", "CONSUMERS", self._transport.lane.stream(stage))
+        rows = await self._transport.call("XINFO", "CONSUMERS", self._transport.lane.stream(stage), GROUP)
         names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows]
         return [name for name in names if name != self._transport.consumer]
 

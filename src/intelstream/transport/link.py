@@ -60,13 +60,15 @@ class Link:
         """
         connection = self._connection
         try:
-            if not connection.is_connected:
-                await self._open()
-            await connection.send_command(*args)
-            return await connection.read_response(disable_decoding=True)
+            # A time limit of our own: the one of the library loses cancellations (`asyncio.wait_for` in Python 3.11).
+            async with asyncio.timeout(ANSWER):
+                if not connection.is_connected:
+                    await self._open()
+                await connection.send_command(*args)
+                return await connection.read_response(disable_decoding=True)
         except exceptions.ResponseError as error:
             raise translated(error) from error
-        except (exceptions.RedisError, OSError) as error:
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
             await self.close()
             raise translated(error) from error
         except BaseException:
@@ -112,7 +114,7 @@ class Client:
             **given,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=ANSWER,
+            socket_timeout=None,
             socket_connect_timeout=CONNECT,
             socket_read_size=65536,
             health_check_interval=0,
