@@ -21,6 +21,7 @@ from intelstream.runtime.resolver import DnsResolver
 from intelstream.runtime.spec import ERROR, PipelineSpec, StageSpec
 from intelstream.runtime.status import StageStatus
 from intelstream.sdk import StageContext
+from intelstream.sdk.concurrency import concurrently
 from intelstream.transport.commit import Commit
 from intelstream.transport.frames import encode_waiting, pack, slices
 from intelstream.transport.marks import StageCache, StageMarks
@@ -209,18 +210,3 @@ def settle(stations: Sequence[Station], commit: Commit, outcome: Outcome) -> Non
         stations[failed.member].fail(commit, failed.event, failed.error)
     for key, value in outcome.state.items():
         commit.write(STATE + key, value)
-
-
-async def concurrently(function: Any, items: Any, limit: int = 20) -> list[Any]:
-    """Run a coroutine function over many items, so many at a time, and keep their order."""
-    slots = asyncio.Semaphore(limit)
-
-    async def one(item: Any) -> Any:
-        async with slots:
-            return await function(item)
-
-    outcomes = await asyncio.gather(*map(one, items), return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return outcomes
