@@ -43,12 +43,14 @@ class Collecting:
         self.events: list[Event] = []
         self.record = Run(self.name, site.now())
         self.failures = 0
+        self.durable = False  # whether what follows a commit waits for the disk
         self.tracks = True  # whether a run that broke off may be begun again
 
     async def run(self) -> None:
         """Run until the worker stops."""
         try:
             async with self.station.leased() as self.version, self.station.open() as collector:
+                self.durable = collector.durable
                 self.cursor, broken, next_ = (await self.site.transport.states(self.name, (CURSOR, RUN, NEXT)))[1]
                 if broken:
                     self.record = Run.load(self.name, broken)
@@ -254,6 +256,8 @@ class Collecting:
         commit.write(STATE + RUN, self.record.dump())
         await self._settle(commit)
         if after:
+            if self.durable:
+                await self.site.barrier()
             await after()
 
     async def _settle(self, commit: Commit) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,7 +34,10 @@ LONGEST: Final = 60.0
 
 @dataclass(slots=True)
 class Site:
-    """What all stages of a worker share. `memory` is bytes for backlogs."""
+    """What all stages of a worker share.
+
+    `memory` is bytes for backlogs; `barrier` returns when what the server acknowledged is on its disk.
+    """
 
     pipeline: PipelineSpec
     transport: Transport
@@ -42,6 +45,7 @@ class Site:
     state_dir: Path
     memory: int
     statuses: dict[str, StageStatus]
+    barrier: Callable[[], Awaitable[None]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     totals: dict[str, int] = field(init=False)
 

@@ -141,14 +141,20 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """How a collector may cut a report: between lines, with so many of them repeated on top.
+    """How a collector may cut a report: between lines, with those on top repeated (`sdk.cutting`).
 
-    `quoted` means that a line break between two of `quote` does not end a line.
+    Repeated are the first `header` lines, and if it is `titled` all up to the next that is neither blank nor a
+    comment. `quoted` means that a line break in a column that begins with `quote` does not end a line, within
+    `longest` bytes.
     """
 
     header: int = 0
     quoted: bool = False
     quote: str = '"'
+    titled: bool = False
+    delimiter: str = ","
+    comment: str = ""
+    longest: int = 1024 * 1024
 
 
 class Row(NamedTuple):
@@ -209,9 +215,13 @@ class Stage(ABC, Generic[P]):
 
 
 class Collector(Stage[P]):
-    """Brings raw reports in. `poll` is asked again and again, `stream` and `listen` run until they are stopped."""
+    """Brings raw reports in. `poll` is asked again and again, `stream` and `listen` run until they are stopped.
+
+    `durable` says that `after_commit` waits until the commit is on the server's disk, for senders that delete then.
+    """
 
     mode: ClassVar[Literal["poll", "stream", "listen"]] = "poll"
+    durable: bool = False
 
     @abstractmethod
     def collect(self, cursor: Any) -> AsyncIterator[Collected]:

@@ -88,7 +88,7 @@ class Keeper:
         if time.monotonic() < self._quiet_until:
             return
         for stage in self._stages:
-            for consumer in await self._others(stage):
+            for consumer in await self._transport.consumers(stage):
                 if await self.takeover(stage, consumer):
                     await self._recheck(stage)
 
@@ -113,11 +113,6 @@ class Keeper:
             if found:
                 self._on_stranded(stage, found)
                 await self._recheck(stage)
-
-    async def _others(self, stage: str) -> list[str]:
-        rows = await self._transport.call("XINFO", "CONSUMERS", self._transport.lane.stream(stage), GROUP)
-        names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows]
-        return [name for name in names if name != self._transport.consumer]
 
     async def _due(self) -> None:
         """Move delayed messages back when their time has come."""

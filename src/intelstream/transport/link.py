@@ -1,7 +1,7 @@
 """Connections to the server: nothing is resent behind our back, no read is cancelled, every error has one meaning."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -87,7 +87,7 @@ class Link:
         await self._connection.disconnect(nowait=True)
 
     async def _open(self) -> None:
-        await self._connection.connect()
+        await self._connection.connect()  # type: ignore[no-untyped-call]  # the library's own gap
         await self._connection.send_command("CLIENT", "ID")
         self.number = int(await self._connection.read_response(disable_decoding=True))
         await self._connection.send_command("INFO", "server")
@@ -191,3 +191,14 @@ def translated(error: Exception) -> IntelstreamError:
     if isinstance(error, exceptions.TimeoutError | asyncio.TimeoutError):
         return ServerTrouble("timeout", text)
     return ServerTrouble("unreachable", text)
+
+
+@asynccontextmanager
+async def connect(address: str) -> AsyncGenerator[Callable[..., Awaitable[Any]]]:
+    """Open what sends single commands to a server, for those who look after it. It connects anew after any error."""
+    client = Client(address)
+    link = Link(client)
+    try:
+        yield link.call
+    finally:
+        await link.close()

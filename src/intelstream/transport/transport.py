@@ -9,7 +9,7 @@ import orjson
 from intelstream.errors import IntelstreamError
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import FORMAT
-from intelstream.transport.link import Client, CommandRefused, ServerTrouble
+from intelstream.transport.link import Client, CommandRefused, GroupGone, ServerTrouble
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.scripts import script
 
@@ -175,10 +175,27 @@ class Transport:
         found = await self.call("XRANGE", self.lane.stream(stage), start, "+", "COUNT", count)
         return [entry(stage, one) for one in found]
 
-    async def aside(self, consumers: Sequence[str]) -> None:
-        """Forget that these workers live: they are known to be gone."""
-        if consumers:
-            await self.call("DEL", *(self.lane.alive(one) for one in consumers))
+    async def bury_predecessors(self, prefix: str, stages: Sequence[str]) -> None:
+        """Forget that earlier workers of this state directory live: whoever has its lock knows that they are gone."""
+        gone = [self.lane.alive(name) for stage in stages for name in await self.consumers(stage, prefix)]
+        holders = [
+            self.lane.alive(holder)
+            for stage in stages
+            if (holder := ((await self.call("HGET", self.lane.hash(stage), "lease")) or b"").decode()).startswith(
+                prefix
+            )
+        ]
+        if gone or holders:
+            await self.call("DEL", *gone, *holders)
+
+    async def consumers(self, stage: str, prefix: str = "") -> list[str]:
+        """Return the workers that a stage's group knows, other than this one."""
+        try:
+            rows = await self.call("XINFO", "CONSUMERS", self.lane.stream(stage), GROUP)
+        except (CommandRefused, GroupGone):  # no stream, or no group: nobody has read from it
+            return []
+        names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows]
+        return [name for name in names if name != self.consumer and name.startswith(prefix)]
 
     def _note(self, trouble: ServerTrouble | None) -> None:
         if (trouble and trouble.code) != (self.trouble and self.trouble.code):

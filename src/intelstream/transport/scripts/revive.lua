@@ -1,5 +1,5 @@
 -- Dead letters go back to work: each one that is still there leaves for a stream, and its place is freed with it.
--- KEYS 1 stream of dead letters, 2 sizes of the lane, 3 destination. ARGV 1 stage of the destination, 2 total bytes
+-- KEYS 1 stream of dead letters, 2 sizes of the lane, 3 destination, 4 hash of the stage that gave up. ARGV 1 stage of the destination, 2 total bytes
 -- allowed, then pairs: id, body. Answers the number revived, or -6 where the lane is full.
 local OVERHEAD = 128
 local added = 0
@@ -15,5 +15,9 @@ for i = 3, #ARGV, 2 do
     redis.call('HINCRBY', KEYS[2], 'total', b)
     revived = revived + 1
   end
+end
+if revived > 0 then
+  redis.call('HINCRBY', KEYS[4], 'dead', 0 - revived)
+  redis.call('HINCRBY', KEYS[4], 'revived', revived)
 end
 return revived

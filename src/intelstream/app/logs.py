@@ -1,0 +1,80 @@
+"""How the daemon logs: events with facts, as JSON or for people, secrets masked, repetitions counted."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Collection, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+
+SECRET: Final = re.compile(r"(?i)password|passwd|secret|token|authorization|api_?key")
+MASK: Final = "***"
+QUIET: Final = 60.0  # seconds in which the same event of the same stage is shown once
+REMEMBERED: Final = 1000
+
+
+def configure(
+    *, json: bool, level: str = "info", secrets: Collection[str] = (), file: TextIO | None = None
+) -> None:
+    """Set up logging for the process. `secrets` are values that must not appear in any text."""
+    shown: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        Repetitions(),
+        structlog.processors.format_exc_info,
+        Masked(secrets),
+    ]
+    target = file or sys.stderr
+    if json:
+        shown.append(structlog.processors.JSONRenderer())
+    else:
+        shown.append(structlog.dev.ConsoleRenderer(colors=target.isatty()))
+    structlog.configure(
+        processors=shown,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Masked:
+    """Hides what is secret by its name or by its value, and line breaks that would forge a line."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        values = sorted((value for value in secrets if len(value) > 3), key=len, reverse=True)  # noqa: PLR2004
+        self._values = re.compile("|".join(map(re.escape, values))) if values else None
+
+    def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for key, value in event.items():
+            if SECRET.search(key):
+                event[key] = MASK
+            elif isinstance(value, str):
+                text = self._values.sub(MASK, value) if self._values else value
+                event[key] = text if key == "exception" else text.replace("\n", "\\n").replace("\r", "\\r")
+        return event
+
+
+class Repetitions:
+    """Lets the same event of the same stage through once a minute, with the number held back meanwhile."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Any, ...], tuple[float, int]] = {}
+
+    def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if event["level"] not in ("warning", "error"):
+            return event
+        key = (event.get("event"), event.get("stage"), str(event.get("error", ""))[:200], event.get("path"))
+        first, held = self._seen.get(key, (0.0, 0))
+        now = time.monotonic()
+        if first and now - first < QUIET:
+            self._seen[key] = (first, held + 1)
+            raise structlog.DropEvent
+        if len(self._seen) >= REMEMBERED:
+            self._seen.pop(next(iter(self._seen)))
+        self._seen.pop(key, None)
+        self._seen[key] = (now, 0)
+        if held:
+            event["repeated"] = held
+        return event
