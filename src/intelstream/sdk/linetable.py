@@ -52,8 +52,9 @@ class TextTable(TableParser[L]):
 
     @property
     def split(self) -> Lines | None:
-        # What a comment says holds for all rows, so all of them have to stay together.
-        if self.params.from_comments or not cuttable(self.params.encoding):
+        # What a comment says holds for all rows, and what is no text may hide where a quote opens.
+        params = self.params
+        if params.from_comments or params.undecodable == "reject" or not cuttable(params.encoding):
             return None
         return Lines(header=self.params.skip_lines)
 
