@@ -1,0 +1,249 @@
+"""Listens for HTTP requests that are answered only when what they brought has been committed."""
+
+import asyncio
+import hmac
+import ipaddress
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Annotated, Any, Final
+
+import orjson
+from aiohttp import web
+from pydantic import AfterValidator, Field, model_validator
+
+from intelstream.errors import Unavailable
+from intelstream.sdk.context import StageContext
+from intelstream.sdk.files import LARGE, Content, Spool
+from intelstream.sdk.stage import Params
+from intelstream.sdk.types import Duration, Secret, Size
+
+OPEN: Final = 50  # requests at a time; further ones are told to come back
+SLOWEST: Final = 300.0  # seconds for a body to come
+SOON: Final = "5"  # seconds after which a sender is to try again
+LONGEST_KEY: Final = 255
+LINGERING: Final = 1.0  # seconds for a sender to notice that it is refused
+SHUTDOWN: Final = 5.0  # seconds for the last answers
+
+
+def _listen(text: str) -> str:
+    endpoint(text)
+    return text
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """Return host and port of `127.0.0.1:8401` or `[::1]:8401`."""
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,5})|([A-Za-z0-9._-]+):(\d{1,5})", text)
+    if not found or not 0 < int(found[2] or found[4]) < 65_536:  # noqa: PLR2004
+        raise ValueError("expected an address such as 127.0.0.1:8401")
+    return found[1] or found[3], int(found[2] or found[4])
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", text):
+        raise ValueError("expected a path such as /push")
+    return text
+
+
+class ListenerParams(Params):
+    """Parameters of every stage that listens for HTTP requests."""
+
+    listen: Annotated[str, AfterValidator(_listen), "host:port"] = Field(
+        "127.0.0.1:8401", description="Where to listen; beyond the own host only with a `token`."
+    )
+    path: Annotated[str, AfterValidator(_path), "path"] = Field("/", description="Path of the URL to post to.")
+    token: Secret | None = Field(None, description="What senders must show as `Authorization: Bearer …`.")
+    max_bytes: Size = Field(Size("64MiB"), description="Largest request taken.")
+    timeout: Duration = Field(Duration("30s"), description="How long a request waits to be taken.")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "ListenerParams":
+        host, _ = endpoint(self.listen)
+        if not is_loopback(host) and not (self.token and self.token.get_secret_value()):
+            raise ValueError(f"listening on {host}, others can reach it: give a `token`")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a request is answered."""
+
+    status: int
+    detail: str = ""
+    errors: Sequence[dict[str, Any]] = ()
+
+
+ACCEPTED: Final = Said(202)
+STOPPING: Final = Said(503, "the stage stops; send it again")
+
+
+@dataclass(eq=False, slots=True)
+class Given:
+    """One request that waits for its answer. `key` is a digest of its Idempotency-Key."""
+
+    content: Content
+    key: str | None
+    answer: asyncio.Future[Said]
+    taken: bool = False
+    withdrawn: bool = False
+
+    async def accept(self) -> None:
+        """Answer that it is taken; what runs after the commit."""
+        self.refuse(ACCEPTED)
+
+    def refuse(self, said: Said) -> None:
+        if not self.answer.done():
+            self.answer.set_result(said)
+
+
+class Listener:
+    """The server of one stage."""
+
+    def __init__(self, ctx: StageContext, params: ListenerParams) -> None:
+        self._ctx = ctx
+        self._params = params
+        self._spool = Spool(ctx)
+        self._token = params.token.get_secret_value().encode() if params.token else b""
+        self._waiting: asyncio.Queue[Given] = asyncio.Queue()
+        self._given: set[Given] = set()
+        self._open = 0
+        self._stopping = False
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[None]:
+        """Listen until the block ends; then all that still wait are told to send again.
+
+        Raises:
+            Unavailable: the address is in use, or not ours.
+        """
+        host, port = endpoint(self._params.listen)
+        app = web.Application()
+        app.router.add_post(self._params.path, self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN, lingering_time=LINGERING)
+        await self._ctx.in_thread(self._spool.sweep)
+        await runner.setup()
+        try:
+            await self._listen(runner, *self._ctx.address(host, port))
+            yield
+        finally:
+            self._stopping = True
+            self._dismiss(taken=False)
+            await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner, host: str, port: int) -> None:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            cure = "stop what listens there, or give another `listen`"
+            raise Unavailable(f"listening on {host}:{port}: {error.strerror}; {cure}") from error
+
+    async def requests(self) -> AsyncIterator[Given]:
+        """Yield requests as they come; their senders wait until each is accepted or refused.
+
+        Those given out before that nobody has answered were lost with their commit: their senders are told so.
+        """
+        self._dismiss(taken=True)
+        while True:
+            given = await self._waiting.get()
+            if given.withdrawn:
+                continue
+            given.taken = True
+            yield given
+
+    def _dismiss(self, *, taken: bool) -> None:
+        for given in self._given:
+            if given.taken or not taken:
+                given.refuse(STOPPING)
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        if refusal := self._refusal(request):
+            return _answer(refusal)
+        self._open += 1
+        try:
+            content = await self._body(request)
+            said = content if isinstance(content, Said) else await self._hand_in(request, content)
+        finally:
+            self._open -= 1
+        return _answer(said)
+
+    def _refusal(self, request: web.Request) -> Said | None:
+        """Say what is wrong with a request before its body is read."""
+        if self._token:
+            scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer":
+                return Said(401, "show the token as `Authorization: Bearer …`")
+            if not hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self._token):
+                return Said(403, "the token is wrong")
+        if len(request.headers.get("Idempotency-Key", "")) > LONGEST_KEY:
+            return Said(400, f"an Idempotency-Key has at most {LONGEST_KEY} characters")
+        if (request.content_length or 0) > self._params.max_bytes:
+            return self._too_large()
+        if self._stopping:
+            return STOPPING
+        return Said(429, "too many requests wait already") if self._open >= OPEN else None
+
+    def _too_large(self) -> Said:
+        return Said(413, f"a request has at most {self._params.max_bytes}")
+
+    async def _body(self, request: web.Request) -> Content | Said:
+        buffer, size = bytearray(), 0
+        try:
+            async with asyncio.timeout(SLOWEST):
+                with self._spool.landing() as landing:
+                    async for chunk in request.content.iter_any():
+                        buffer += chunk
+                        size += len(chunk)
+                        if size > self._params.max_bytes:
+                            landing.discard()
+                            return self._too_large()
+                        if len(buffer) > LARGE:
+                            await self._ctx.in_thread(landing.write, bytes(buffer))
+                            buffer.clear()
+                    content = await self._ctx.in_thread(landing.close, bytes(buffer))
+        except TimeoutError:
+            return Said(408, "the body did not come in time")
+        except Unavailable as error:
+            return Said(503, str(error))
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return Said(400, f"the body cannot be read: {error}")
+        return content or Said(400, "the body is empty")
+
+    async def _hand_in(self, request: web.Request, content: Content) -> Said:
+        """Let a request wait until it is taken, and then, however long it takes, until it is answered."""
+        key = request.headers.get("Idempotency-Key")
+        digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest() if key else None
+        given = Given(content, digest, asyncio.get_running_loop().create_future())
+        self._given.add(given)
+        self._waiting.put_nowait(given)
+        try:
+            await asyncio.wait((given.answer,), timeout=self._params.timeout)
+            if not given.taken and not given.answer.done():
+                given.withdrawn = True
+                return Said(503, "nothing is taken at the moment")
+            return await given.answer
+        finally:
+            self._given.discard(given)
+            await self._ctx.in_thread(self._spool.remove, content)
+
+
+def _answer(said: Said) -> web.Response:
+    """Return an answer; one that refuses is a problem document (RFC 9457)."""
+    if said.status == ACCEPTED.status:
+        return web.Response(status=said.status)
+    response = web.Response(status=said.status, content_type="application/problem+json")
+    document = {"type": "about:blank", "title": response.reason, "status": said.status, "detail": said.detail}
+    response.body = orjson.dumps(document | ({"errors": list(said.errors)} if said.errors else {}))
+    if said.status in (429, 503):
+        response.headers["Retry-After"] = SOON
+    if said.status == 401:  # noqa: PLR2004
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
