@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-
 import aiohttp
 import structlog
 
@@ -34,6 +33,10 @@ class Daemon:
         self._runtime_dir = runtime_dir
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
 
     def stop(self) -> None:
         """Let the stages finish what they have in hand, and end."""

@@ -15,9 +15,7 @@ QUIET: Final = 60.0  # seconds in which the same event of the same stage is show
 REMEMBERED: Final = 1000
 
 
-def configure(
-    *, json: bool, level: str = "info", secrets: Collection[str] = (), file: TextIO | None = None
-) -> None:
+def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (), file: TextIO | None = None) -> None:
     """Set up logging for the process. `secrets` are values that must not appear in any text."""
     shown: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,

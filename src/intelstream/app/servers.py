@@ -28,9 +28,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(
-    host: HostSpec, directory: StateDirectory, runtime_dir: str | None = None
-) -> AsyncGenerator[Server]:
+async def serve(host: HostSpec, directory: StateDirectory, runtime_dir: str | None = None) -> AsyncGenerator[Server]:
     """Give the server that the host file names, or the bundled one for as long as the context lasts.
 
     Raises:

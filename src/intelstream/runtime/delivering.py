@@ -11,7 +11,7 @@ from intelstream.runtime.running import NotMine, Runner
 from intelstream.runtime.station import Stopped, settle
 from intelstream.sdk import Output, State
 from intelstream.transport.commit import Entry
-from intelstream.transport.frames import FrameBroken, decode, is_delayed, is_report, unpack
+from intelstream.transport.frames import FrameBroken, decode, is_delayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ class Delivering(Runner):
 
     def _pieces(self, entry: Entry, most: int) -> list[Piece]:
         """Cut an entry into what fits into one write, from where it has been committed."""
-        body = unpack(entry.frame)
-        if is_report(body):
-            raise FrameBroken(f"{entry.stage} takes events, not reports: put a parser before it")
+        body = events_of(entry)
         events = decode(body, self.site.pipeline.ontology)
         start = int(entry.position or 0)
         pieces: list[Piece] = []

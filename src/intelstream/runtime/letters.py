@@ -81,7 +81,7 @@ def code(error: Exception) -> str:
     return error.code if isinstance(error, StageError) else type(error).__name__
 
 
-def _letter(
+def _letter(  # noqa: PLR0917 - the facts of one letter, given by the three functions above
     stage: str,
     message: dict[str, Any],
     error: Exception,

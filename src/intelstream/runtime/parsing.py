@@ -1,5 +1,6 @@
 """Runs parsers: from reports to events, row by row, with the row number as position."""
 
+import asyncio
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -54,11 +55,7 @@ class Parsing(Runner):
 
     async def _step(self, parser: Parser[Any], entry: Entry) -> None:
         try:
-            body = unpack(entry.frame)
-            if not is_report(body):
-                raise FrameBroken(f"{entry.stage} takes reports, not events: it stands behind a collector")
-            report, spooled, first = decode_report(body, self.site.pipeline.ontology)
-            report = self._located(report, spooled)
+            report, spooled, first = self._report(entry)
         except FrameBroken as error:
             await self.refuse(entry, error)
             return
@@ -75,7 +72,14 @@ class Parsing(Runner):
                     return  # the rest stays pending, behind this position
         held = await self._commit(part, report, to=None)
         if spooled and not held:
-            Path(spooled.path).unlink(missing_ok=True)
+            await asyncio.to_thread(Path(spooled.path).unlink, missing_ok=True)
+
+    def _report(self, entry: Entry) -> tuple[Report, Spooled | None, int]:
+        body = unpack(entry.frame)
+        if not is_report(body):
+            raise FrameBroken(f"{entry.stage} takes reports, not events: it stands behind a collector")
+        report, spooled, first = decode_report(body, self.site.pipeline.ontology)
+        return self._located(report, spooled), spooled, first
 
     def _located(self, report: Report, spooled: Spooled | None) -> Report:
         """Return the report with its bytes: those of a large one lie in a file of this host."""
@@ -127,9 +131,7 @@ class Parsing(Runner):
         """Make one dead letter of the report from the last position on, and raise one alert."""
         sample = next(one.error for one in part.bad if one.error)
         text = f"{part.failed} of {part.rows} rows failed (`max_bad`), such as: {sample}"
-        error = TooManyBadRows(
-            f"parsing report {report.id} of {report.fields.get('feed.name', self.name)}: {text}"
-        )
+        error = TooManyBadRows(f"parsing report {report.id} of {report.fields.get('feed.name', self.name)}: {text}")
         start = int(part.entry.position or 0)
         self.first.log.error(
             "report_held_back", report=report.id, failed=part.failed, rows=part.rows, sample=str(sample)

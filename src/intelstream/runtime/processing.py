@@ -13,7 +13,7 @@ from intelstream.runtime.running import NotMine, Runner
 from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
 from intelstream.sdk import Batch, Expert, State
 from intelstream.transport.commit import Commit, Entry
-from intelstream.transport.frames import COMMIT, FrameBroken, decode, is_delayed, is_report, unpack
+from intelstream.transport.frames import COMMIT, FrameBroken, decode, is_delayed
 
 
 @dataclass(slots=True)
@@ -90,9 +90,7 @@ class Processing(Runner):
     async def step(self, entry: Entry) -> None:
         """Take one entry through the segment, from the member whose stream it was in."""
         try:
-            body = unpack(entry.frame)
-            if is_report(body):
-                raise FrameBroken(f"{entry.stage} takes events, not reports: put a parser before it")
+            body = events_of(entry)
             total = len(decode(body))
         except FrameBroken as error:
             await self.refuse(entry, error)

@@ -9,12 +9,24 @@ from intelstream.runtime import letters
 from intelstream.runtime.station import Lost, Site, Station, Stopped
 from intelstream.runtime.status import StateName
 from intelstream.transport.commit import Answer, Commit, Entry
-from intelstream.transport.frames import FrameBroken
+from intelstream.transport.frames import FrameBroken, is_report, unpack
 from intelstream.transport.reader import Reader
 
 
 class NotMine(IntelstreamError):
     """The entry belongs to another worker now, or to nobody until the scrub finds it: let go of it."""
+
+
+def events_of(entry: Entry) -> bytes:
+    """Return the body of an entry that has to hold events.
+
+    Raises:
+        FrameBroken: it does not.
+    """
+    body = unpack(entry.frame)
+    if is_report(body):
+        raise FrameBroken(f"{entry.stage} takes events, not reports: put a parser before it")
+    return body
 
 
 class Runner(ABC):

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-StateName = Literal[
-    "disabled", "starting", "running", "idle", "throttled", "paused", "backoff", "waiting", "stopped"
-]
+StateName = Literal["disabled", "starting", "running", "idle", "throttled", "paused", "backoff", "waiting", "stopped"]
 
 
 @dataclass(slots=True)

@@ -118,7 +118,7 @@ class Worker:
                 self._readers[name] = runs
             try:
                 await runs.run()
-            except Exception as error:  # noqa: BLE001 - the boundary between the daemon and its stages
+            except Exception as error:  # the boundary between the daemon and its stages
                 if loop.time() - began > HEALTHY:
                     wait = FIRST_WAIT
                 if only := _only_lost(error):
@@ -127,7 +127,7 @@ class Worker:
                     continue
                 station.status.last_error = f"{type(error).__name__}: {error}"
                 station.status.enter("backoff", station.status.last_error)
-                self.log.error("stage_crashed", stage=name, next_try=wait, exc_info=error)
+                self.log.exception("stage_crashed", stage=name, next_try=wait)
                 await self.site.pause(wait)
                 wait = min(LAST_WAIT, wait * 2)
             finally:

@@ -93,9 +93,7 @@ def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[
     """Return the events of a frame, new ones at each call. `entry` is where they came: it makes their arrival."""
     try:
         columns = orjson.loads(body)
-        rows = zip(
-            columns["fields"], columns["id"], columns["parents"], columns["tags"], columns["raw"], strict=True
-        )
+        rows = zip(columns["fields"], columns["id"], columns["parents"], columns["tags"], columns["raw"], strict=True)
         known: dict[tuple[str, ...], frozenset[str]] = {}
         events: list[Event] = []
         for fields, id_, parents, tags, raw in rows:

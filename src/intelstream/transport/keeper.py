@@ -5,7 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -34,7 +34,7 @@ class Pulse:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -165,32 +165,39 @@ class CommandRefused(IntelstreamError):
     """The server calls a command wrong: a fault of ours, or a key that somebody else wrote."""
 
 
+MEANINGS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
+    (exceptions.AuthenticationError, "denied", "{} (check user and password in the host file's `redis`)"),
+    (exceptions.NoPermissionError, "denied", "{} (give the user this command)"),
+    (exceptions.BusyLoadingError, "loading", "it is still loading its data"),
+    (exceptions.OutOfMemoryError, "oom", "it is out of memory (maxmemory)"),
+    (exceptions.ReadOnlyError, "readonly", "it is a read-only replica"),
+    (exceptions.TimeoutError, "timeout", "no answer in time ({})"),
+    (TimeoutError, "timeout", f"no answer within {ANSWER:g} s"),
+)
+
+
 def translated(error: Exception) -> IntelstreamError:
     """Say what an error of the client library means to us; the only place that knows."""
     text = str(error) or type(error).__name__
-    if isinstance(error, exceptions.NoScriptError) or text.startswith("NOSCRIPT"):
+    if isinstance(error, exceptions.NoScriptError):
         return ScriptUnknown(text)
-    if isinstance(error, exceptions.AuthenticationError | exceptions.NoPermissionError):
-        return ServerTrouble("denied", f"{text} (check user and password in the host file's `redis`)")
-    if isinstance(error, exceptions.BusyLoadingError):
-        return ServerTrouble("loading", "it is still loading its data")
-    if isinstance(error, exceptions.OutOfMemoryError):
-        return ServerTrouble("oom", "it is out of memory (maxmemory)")
-    if isinstance(error, exceptions.ReadOnlyError):
-        return ServerTrouble("readonly", "it is a read-only replica")
+    for kind, code, meaning in MEANINGS:
+        if isinstance(error, kind):
+            return ServerTrouble(code, meaning.format(text))
     if isinstance(error, exceptions.ResponseError):
-        word = text.partition(" ")[0]
-        if word == "NOGROUP":
-            return GroupGone(text)
-        code = next(
-            (one for one in PASSING if one == word or f"-{one}" in text or f" {one} " in f" {text} "), None
-        )
-        if code:
-            return ServerTrouble(code.lower(), text)
-        return CommandRefused(text)
-    if isinstance(error, exceptions.TimeoutError | asyncio.TimeoutError):
-        return ServerTrouble("timeout", text)
+        return _refusal(text)
     return ServerTrouble("unreachable", text)
+
+
+def _refusal(text: str) -> IntelstreamError:
+    """Tell the answers that ask to wait from those that say we are wrong. A script's error begins with its own name."""
+    words = text.replace("-", " ").split()
+    if "NOSCRIPT" in words[:1]:
+        return ScriptUnknown(text)
+    if "NOGROUP" in words:
+        return GroupGone(text)
+    code = next((one for one in PASSING if one in words), None)
+    return ServerTrouble(code.lower(), text) if code else CommandRefused(text)
 
 
 @asynccontextmanager

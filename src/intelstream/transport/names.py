@@ -35,7 +35,7 @@ class Lane:
         return self._key("in", stage)
 
     def hash(self, stage: str) -> str:
-        """What is kept of a stage: version, lease, positions, state, counters."""
+        """Name what is kept of a stage: version, lease, positions, state, counters."""
         return self._key("stage", stage)
 
     def later(self, stage: str) -> str:

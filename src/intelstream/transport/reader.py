@@ -91,18 +91,14 @@ class Reader:
     async def _ask(self, count: int, *extra: Any, start: str, streams: Sequence[str] = ()) -> list[Entry]:
         names = list(streams or self._stages)
         args = ["XREADGROUP", "GROUP", GROUP, self._transport.consumer, "COUNT", count, *extra]
-        answer = await self._transport.patiently(
-            lambda: self._call(*args, "STREAMS", *names, *[start] * len(names))
-        )
+        answer = await self._transport.patiently(lambda: self._call(*args, "STREAMS", *names, *[start] * len(names)))
         entries: list[Entry] = []
         for name, found in answer or ():
             stage = self._stages[bytes(name).decode()]
             entries += [entry(stage, one) for one in found if one[1]]
         if start == NEW:
             return entries  # nothing of them has been committed
-        return [
-            one for stage in dict.fromkeys(e.stage for e in entries) for one in await self._placed(stage, entries)
-        ]
+        return [one for stage in dict.fromkeys(e.stage for e in entries) for one in await self._placed(stage, entries)]
 
     async def _placed(self, stage: str, entries: Sequence[Entry]) -> list[Entry]:
         own = [one for one in entries if one.stage == stage]

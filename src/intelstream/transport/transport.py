@@ -122,11 +122,11 @@ class Transport:
         self._room.set()
         self._room = asyncio.Event()
 
-    async def vacancy(self, seen: int, timeout: float = 1.0) -> None:
+    async def vacancy(self, seen: int, within: float = 1.0) -> None:
         """Wait until something was freed since, or so many seconds: a wake-up may have got lost."""
         if self._freed == seen:
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(within):
                     await self._room.wait()
             except TimeoutError:
                 return

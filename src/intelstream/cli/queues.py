@@ -1,0 +1,75 @@
+"""Commands on a running instance: what its stages do, what waits, what was given up. None of them changes anything."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from intelstream.app import control
+from intelstream.cli.output import AsJson, StateDir, directory_of, show_json, show_table
+
+queue = typer.Typer(help="What waits for the stages of a running instance.", no_args_is_help=True)
+dead = typer.Typer(help="Messages that stages of a running instance gave up.", no_args_is_help=True)
+Stage = Annotated[str, typer.Argument(help="Name of the stage in the pipeline.", show_default=False)]
+Count = Annotated[int, typer.Option("-n", "--count", min=1, max=control.MOST, help="How many messages at most.")]
+
+
+def status(state_dir: StateDir = None, json: AsJson = False) -> None:
+    """Tell what every stage does right now, and why.
+
+    Example: intelstream status --json
+    """
+    found = asyncio.run(control.ask(directory_of(state_dir), "/status"))
+    if json:
+        show_json(found)
+        return
+    columns = ("stage", "use", "state", "taken", "sent", "dropped", "dead", "next_run", "reason")
+    show_table(found["stages"], columns)
+    if found["server"]["trouble"]:
+        print(f"server: {found['server']['trouble']}")
+
+
+@queue.command("ls")
+def queue_ls(state_dir: StateDir = None, json: AsJson = False) -> None:
+    """List the backlog of every stage: messages and bytes that wait, delayed retries, dead letters.
+
+    Example: intelstream queue ls
+    """
+    rows = asyncio.run(control.ask(directory_of(state_dir), "/queues"))
+    if json:
+        show_json(rows)
+    else:
+        show_table(rows, ("stage", "use", "messages", "bytes", "retrying", "dead", "in", "segment"))
+
+
+@queue.command("peek")
+def queue_peek(stage: Stage, count: Count = 10, state_dir: StateDir = None, json: AsJson = False) -> None:
+    """Show the oldest messages that wait for a stage, without taking any.
+
+    Example: intelstream queue peek deduplicate -n 3 --json
+    """
+    _show(asyncio.run(control.ask(directory_of(state_dir), f"/queues/{stage}", n=count)), json=json)
+
+
+@dead.command("ls")
+def dead_ls(stage: Stage, count: Count = 10, state_dir: StateDir = None, json: AsJson = False) -> None:
+    """List the oldest dead letters of a stage: error, field, message.
+
+    Example: intelstream dead ls feodo.parser
+    """
+    rows = asyncio.run(control.ask(directory_of(state_dir), f"/dead/{stage}", n=count))
+    if json:
+        show_json(rows)
+    else:
+        show_table(rows, ("time", "error", "field", "text", "report", "row", "attempts"))
+
+
+def _show(messages: list[dict[str, Any]], *, json: bool) -> None:
+    if json:
+        show_json(messages)
+        return
+    for message in messages:
+        print(f"{message['__type']} {message.get('__id', '')}")
+        for name, value in message.items():
+            if not name.startswith("__"):
+                print(f"  {name}: {str(value)[:200]!r}" if isinstance(value, str) else f"  {name}: {value}")

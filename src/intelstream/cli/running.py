@@ -1,0 +1,95 @@
+"""`run` and `check`: a pipeline file as a daemon, or its faults."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+import uvloop
+
+from intelstream.app import logs
+from intelstream.app.daemon import Daemon
+from intelstream.app.pipeline import Pipeline
+from intelstream.cli.live import Live
+from intelstream.cli.output import WRONG_USE, Host, StateDir, show_json
+from intelstream.errors import ConfigError, Fault
+
+File = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=False)]
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(
+    file: File,
+    state_dir: StateDir = None,
+    host: Host = None,
+    log_format: Annotated[str, typer.Option(help="`console`, `json`, or `auto`: JSON where nobody looks on.")] = "auto",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run a pipeline in the foreground until Ctrl-C or SIGTERM.
+
+    Example: intelstream run config/demo.yaml
+    """
+    pipeline = Pipeline.load(file, host=host, state_dir=state_dir)
+    live = sys.stderr.isatty()
+    json = log_format == "json" or (log_format == "auto" and not live)
+    shown = Live(pipeline.spec, terminal=live)
+    logs.configure(json=json, level=log_level, secrets=pipeline.secrets, file=shown.log_file())
+    for warning in pipeline.warnings:
+        print(warning, file=sys.stderr)
+    uvloop.run(_run(pipeline, shown))
+
+
+async def _run(pipeline: Pipeline, shown: Live) -> None:
+    daemon: Daemon = pipeline.daemon()
+    loop = asyncio.get_running_loop()
+    work = asyncio.create_task(daemon.run())
+    for number in SIGNALS:
+        loop.add_signal_handler(number, _stop, daemon, work)
+    display = asyncio.create_task(shown.follow(daemon))
+    try:
+        await work
+    finally:
+        display.cancel()
+        await asyncio.gather(display, return_exceptions=True)
+
+
+def _stop(daemon: Daemon, work: asyncio.Task[None]) -> None:
+    """Stop between two frames at the first signal, at once at the second: what is in hand stays pending."""
+    if daemon.stopping:
+        work.cancel()
+    daemon.stop()
+
+
+def check(
+    file: File,
+    state_dir: StateDir = None,
+    host: Host = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print segments, ways and limits.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the faults as JSON.")] = False,
+) -> None:
+    """Read a pipeline file and list everything that is wrong with it; writes nothing.
+
+    Exit code 0: it can run (there may be warnings), 2: it cannot. Example: intelstream check pipeline.yaml --plan
+    """
+    try:
+        pipeline = Pipeline.load(file, host=host, state_dir=state_dir)
+    except ConfigError as error:
+        if json:
+            show_json({"valid": False, "faults": [_shown(fault) for fault in error.faults]})
+            raise typer.Exit(WRONG_USE) from error
+        raise
+    if json:
+        show_json({"valid": True, "faults": [_shown(fault) for fault in pipeline.warnings]})
+        return
+    for warning in pipeline.warnings:
+        print(warning)
+    if plan:
+        print(pipeline.plan())
+    else:
+        print(f"{file}: {len(pipeline.spec.stages)} stages, ready to run")
+
+
+def _shown(fault: Fault) -> dict[str, object]:
+    return {name: getattr(fault, name) for name in ("file", "line", "column", "where", "text", "level")}
