@@ -2,6 +2,8 @@
 
 IntelstreamError
 ├── ConfigError         a file is wrong                   -> all faults in one list, exit 2
+├── DirectoryInUse      another daemon works here         -> the daemon does not start
+├── UnusableServer      the server cannot be run or used  -> said with its cure; at start the daemon ends
 └── StageError          a stage could not do its work
     ├── InvalidValue    this event can never pass         -> dead at once
     ├── Rejected        the far side refuses this event   -> dead at once
@@ -46,6 +48,14 @@ class ConfigError(IntelstreamError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(faults)
+
+
+class DirectoryInUse(IntelstreamError):
+    """Another daemon works in this state directory."""
+
+
+class UnusableServer(IntelstreamError):
+    """The server, bundled or foreign, cannot be started or must not be used; the text names the cure."""
 
 
 class UnknownName(IntelstreamError):

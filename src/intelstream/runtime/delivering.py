@@ -7,7 +7,7 @@ from typing import Any
 from intelstream.errors import Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime.drain import Outcome, deliver
-from intelstream.runtime.running import NotMine, Runner
+from intelstream.runtime.running import NotMine, Runner, events_of
 from intelstream.runtime.station import Stopped, settle
 from intelstream.sdk import Output, State
 from intelstream.transport.commit import Entry

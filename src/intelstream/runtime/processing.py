@@ -9,7 +9,7 @@ from typing import Any
 from intelstream.errors import Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime.drain import Outcome, Sent, drain_segment, settled
-from intelstream.runtime.running import NotMine, Runner
+from intelstream.runtime.running import NotMine, Runner, events_of
 from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
 from intelstream.sdk import Batch, Expert, State
 from intelstream.transport.commit import Commit, Entry

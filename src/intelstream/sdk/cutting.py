@@ -1,7 +1,11 @@
 """Finds the places where a report may be cut, so that its pieces give the same rows as the whole."""
 
+from typing import Final
+
 from intelstream.sdk.delimited import Delimited, Open
 from intelstream.sdk.stage import Lines
+
+ASCII: Final = bytes(range(128)) + b"?" * 128  # one character for each byte, so that lengths are those of bytes
 
 
 def header_end(beginning: bytes, lines: Lines) -> int | None:
@@ -39,8 +43,8 @@ def _finder(lines: Lines) -> Delimited:
 
 def _lines(buffer: bytes) -> list[str]:
     """Return the lines that have an end, as the parser sees them as far as quotes and delimiters go."""
-    text = buffer.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").decode("latin-1")
-    return text.split("\n")[:-1]
+    text = buffer.replace(b"\0", b"").replace(b"\xef\xbb\xbf", b"").translate(ASCII)
+    return text.decode("ascii").split("\n")[:-1]
 
 
 def _length(buffer: bytes, count: int) -> int:

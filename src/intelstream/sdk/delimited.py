@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from operator import length_hint
-from typing import Any, Final
+from typing import Final
 
 from intelstream.errors import InvalidValue
 from intelstream.sdk.lines import Broken, size_of
@@ -32,7 +32,7 @@ class Delimited:
         self.delimiter, self.quote, self.comment, self.longest = delimiter, quote, comment, longest
         self._queue: deque[str] = deque()
         # An open record asks for more than there is in the queue: an IndexError.
-        self._reader = self._csv(iter(self._queue.popleft, None))
+        self._reader = self._csv(iter(self._queue.popleft, None)) if quote else iter(())
 
     def records(self, blocks: Iterable[list[str]], said: Callable[[str], object] | None = None) -> Iterator[Row]:
         """Yield each record: its own text, and its trimmed columns or the `InvalidValue` that it is.
@@ -115,12 +115,11 @@ class Delimited:
         if not final:
             raise Open
 
-    def _csv(self, lines: Iterator[str]) -> Any:
+    def _csv(self, lines: Iterator[str]) -> Iterator[list[str]]:
         return csv.reader(
             lines,
             delimiter=self.delimiter,
-            quotechar=self.quote or None,
-            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+            quotechar=self.quote,
             skipinitialspace=self.delimiter != " ",
             strict=True,
         )

@@ -54,15 +54,15 @@ def cuttable(encoding: str) -> bool:
 
 
 def read_text(data: bytes, encoding: str, *, reject: bool) -> str:
-    """Decode at once, without a byte order mark and NUL.
+    """Decode at once, without NUL and byte order marks.
 
     Raises:
         InvalidValue: there are bytes that are no text, and `reject` is asked for.
     """
     try:
-        return data.decode(_codec(encoding), "strict" if reject else "replace").replace("\0", "")
-    except UnicodeDecodeError as error:
-        raise InvalidValue("report", data[error.start : error.start + 20], f"expected {encoding}") from error
+        return _clean(data.decode(encoding, "strict" if reject else "replace"))
+    except UnicodeError as error:
+        raise _no_text(encoding, error) from error
 
 
 def read_lines(file: BinaryIO, encoding: str, *, reject: bool, longest: int) -> Iterator[list[str]]:
@@ -97,27 +97,32 @@ def read_lines(file: BinaryIO, encoding: str, *, reject: bool, longest: int) -> 
             return
 
 
-def _codec(encoding: str) -> str:
-    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+def _clean(text: str) -> str:
+    """Leave out NUL, and the byte order marks of files that were put together."""
+    text = text.replace("\0", "")
+    return text if text.isascii() else text.replace("\ufeff", "")
+
+
+def _no_text(encoding: str, error: UnicodeError) -> InvalidValue:
+    found = error.object[error.start : error.start + 20] if isinstance(error, UnicodeDecodeError) else b""
+    return InvalidValue("report", found, f"expected {encoding}")
 
 
 def decoder_of(encoding: str, errors: str) -> codecs.IncrementalDecoder:
-    """Return what decodes bytes as they come, without a byte order mark."""
-    return codecs.getincrementaldecoder(_codec(encoding))(errors)
+    """Return what decodes bytes as they come."""
+    return codecs.getincrementaldecoder(encoding)(errors)
 
 
 def decoded(decoder: codecs.IncrementalDecoder, data: bytes, encoding: str) -> str:
-    """Decode more bytes, the last ones if there are none; NUL is left out.
+    """Decode more bytes, the last ones if there are none; NUL and byte order marks are left out.
 
     Raises:
         InvalidValue: they are no text.
     """
     try:
-        return decoder.decode(data, final=not data).replace("\0", "")
-    except UnicodeDecodeError as error:
-        raise InvalidValue(
-            "report", error.object[error.start : error.start + 20], f"expected {encoding}"
-        ) from error
+        return _clean(decoder.decode(data, final=not data))
+    except UnicodeError as error:
+        raise _no_text(encoding, error) from error
 
 
 def size_of(text: str) -> int:
