@@ -34,6 +34,9 @@ generate docs: .venv/dev
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/run
 
+bench: .venv/dev
+	$(BIN)/python bench/reference.py
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -30,6 +30,7 @@ class Daemon:
         self.host = host
         self.ready = asyncio.Event()
         self.statuses: dict[str, StageStatus] = {}
+        self.server_pid: Callable[[], int | None] = lambda: None
         self._runtime_dir = runtime_dir
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Daemon:
         """
         with StateDirectory(self.host.state_dir) as directory:
             async with serve(self.host, directory, self._runtime_dir) as server:
+                self.server_pid = server.pid
                 watch = asyncio.create_task(_forever(server))
                 try:
                     await self._work(server, directory, watch)
