@@ -14,6 +14,7 @@ IntelstreamError
 Anything else that escapes a stage is a bug in it: tried again `retry.attempts` times, then dead.
 """
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -71,15 +72,26 @@ class StageError(IntelstreamError):
     code: ClassVar[str] = "stage_failed"
 
 
+class _Shown(reprlib.Repr):
+    """Shows a value in bounded length and depth: it comes from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 - Python refuses to write out thousands of digits
+        return repr(x) if abs(x) < 10**self.maxlong else f"a number of {x.bit_length()} bits"
+
+
 class InvalidValue(StageError):
     """A value breaks the ontology; no retry can help."""
 
     code = "invalid_value"
 
     def __init__(self, field: str, value: object, reason: str) -> None:
-        super().__init__(f"{field}: {reason}, got {value!r}")
         self.field = field
-        self.reason = f"{reason}, got {value!r}"
+        self.reason = f"{reason}, got {_Shown().repr(value)}"
+        super().__init__(f"{field}: {self.reason}")
 
 
 class Rejected(StageError):
