@@ -35,7 +35,7 @@ class Grown:
     length: int
     generation: int
     since: float
-    whole: bool = True  # it ends with a line
+    doubt: int | None = None  # where a write may begin that was not committed
 
     def saved(self) -> list[Any]:
         return [self.generation, self.inode, self.length, self.since]
@@ -46,7 +46,8 @@ class Appender:
 
     `name` is where the files lie, a path or a template: state saved under another name is not of these files. A file
     that the committed state does not know yet stands in a journal in `directory` before anything is added to it, with
-    the length that it had: so the lines of a first write that was not committed are found too.
+    the length that it had. If what comes first after a crash is what stands behind that length, it is the same write
+    once more, and takes the place of the first.
     """
 
     def __init__(self, name: str, directory: Path, log: Log, *, every: float = 0, size: int = 0) -> None:
@@ -70,30 +71,25 @@ class Appender:
             self._since.clear()
             self._journal.read()
             files = saved["files"] if saved and saved["name"] == self._name else {}
-            for path in {*files, *self._journal.files}:
+            for path, entry in files.items():
                 with _told(path):
-                    self._resume(path, *files.get(path, (0, 0, 0, 0.0)))
+                    self._resume(path, *entry)
 
     def _resume(self, path: str, generation: int, inode: int, length: int, since: float) -> None:
         rotated = f"{path}.{generation:06d}"
-        at_rotated = _inode(rotated)
-        if inode and inode != _inode(path) and inode == at_rotated:  # a rotation that was not committed
-            self._cut(rotated, length)
-            later = generation + 1
-            while (further := Path(f"{path}.{later:06d}")).exists():
-                self._cut(str(further), 0)
-                later += 1
-            generation, since = later, 0.0
-        known = self._journal.files.get(path)
-        current = _inode(path)
-        if current and current == inode:
+        if inode == _inode(path):
             self._take(path, generation, length, since)
-        elif current and known and known[0] == current:
-            self._take(path, generation, known[1], since)
+        elif inode == _inode(rotated):  # a rotation that was not committed, nor then what followed it
+            self._cut(rotated, length)
+            known, base = self._journal.files.get(path, (0, 0))
+            if known == _inode(path):
+                self._cut(path, base)
+            while Path(further := f"{path}.{generation + 1:06d}").exists():
+                self._cut(further, 0)
+                Path(further).unlink()
+                generation += 1
         else:
-            self._journal.files.pop(path, None)
-            if inode and at_rotated != inode:
-                self._log.info("file_moved", path=path, inode=inode)
+            self._log.info("file_moved", path=path, inode=inode)
 
     def append(self, parts: Mapping[str, Buffer], now: float, header: bytes = b"") -> dict[str, Any]:
         """Add to each file what belongs there, on the disk when this returns, and return the state to commit with it.
@@ -109,9 +105,7 @@ class Appender:
             try:
                 for path, part in parts.items():
                     with _told(path):
-                        file = self._current(path, now)
-                        first = (b"" if file.whole else b"\n") + (b"" if file.length else header)
-                        written[path] = first + part if first else part
+                        written[path] = self._begun(self._current(path, now), part, header)
                 with _told(str(self._directory)):
                     self._journal.write()
                 for path, part in written.items():
@@ -125,8 +119,7 @@ class Appender:
                 self._undo(written)
                 raise
             for path, part in written.items():
-                file = self._open[path]
-                file.length, file.whole = file.length + len(part), True
+                self._open[path].length += len(part)
             return {"name": self._name, "files": {path: file.saved() for path, file in self._open.items()}}
 
     def close(self) -> None:
@@ -189,9 +182,13 @@ class Appender:
             file = Grown(path, number, status.st_ino, size, generation or self._next(path), since or status.st_mtime)
             if length is None:
                 sync(Path(path).parent)
-                self._journal.files[path] = [status.st_ino, size]
+                known, base = self._journal.files.get(path, (0, 0))
+                if known == file.inode and base < size:
+                    file.doubt = base
+                else:
+                    self._journal.files[path] = [file.inode, size]
                 if size:
-                    file.whole, file.since = os.pread(number, 1, size - 1) == b"\n", status.st_mtime
+                    file.since = status.st_mtime
             else:
                 file.length = length
                 self._fit(file, aside=True)
@@ -208,6 +205,19 @@ class Appender:
         name = re.compile(re.escape(Path(path).name) + r"\.(\d{6,})")
         found = (name.fullmatch(other.name) for other in Path(path).parent.iterdir())
         return 1 + max((int(match[1]) for match in found if match), default=0)
+
+    def _begun(self, file: Grown, part: Buffer, header: bytes) -> Buffer:
+        """Return what to add to a file, with a header if it begins one; what is there of it already is cut off."""
+        if file.doubt is not None:
+            again = _first(file.number, file.doubt, header) + part
+            if again.startswith(os.pread(file.number, min(len(again), file.length - file.doubt), file.doubt)):
+                file.length = file.doubt
+                self._fit(file, aside=True)
+            else:
+                self._journal.files[file.path] = [file.inode, file.length]
+            file.doubt = None
+        first = _first(file.number, file.length, header)
+        return first + part if first else part
 
     def _fit(self, file: Grown, *, aside: bool = False) -> None:
         """Bring a file to the length that is committed; what has gone meanwhile cannot be brought back."""
@@ -268,6 +278,11 @@ def _locked(path: str, number: int) -> os.stat_result:
     if status.st_ino != _inode(path):
         raise OSError(errno.ESTALE, "it was replaced meanwhile")
     return status
+
+
+def _first(number: int, length: int, header: bytes) -> bytes:
+    """Return what must stand between what a file has and what is added: a header, or the end of a torn line."""
+    return (b"" if os.pread(number, 1, length - 1) == b"\n" else b"\n") if length else header
 
 
 def _write(file: Grown, data: Buffer) -> None:

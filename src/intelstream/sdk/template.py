@@ -98,4 +98,4 @@ def _parts(form: str) -> list[str | slice]:
 
 def _end(form: str) -> int:
     """Return how much of a time a form looks at."""
-    return max(part.stop for part in _parts(form) if isinstance(part, slice))
+    return max(DIRECTIVES[letter][1] for letter in re.findall("%(.)", form))
