@@ -42,10 +42,15 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(slots=True)
 class Faults:
-    """The faults of files read as one. `marks` says where each value stands, `secrets` which of them hold one."""
+    """The faults of files read as one.
+
+    `marks` says where each value stands, `secrets` which of them hold what, and `unread` which could not be read:
+    of those nothing further is said.
+    """
 
     marks: dict[Place, Mark] = field(default_factory=dict[Place, Mark])
-    secrets: dict[Place, str] = field(default_factory=dict[Place, str])
+    secrets: dict[Place, tuple[str, ...]] = field(default_factory=dict[Place, tuple[str, ...]])
+    unread: set[Place] = field(default_factory=set[Place])
     found: dict[Fault, None] = field(default_factory=dict[Fault, None])
     files: dict[str, None] = field(default_factory=dict[str, None])
 
@@ -57,12 +62,25 @@ class Faults:
 
     def add(self, place: Place, text: str, *, level: Level = "error") -> None:
         """Note a fault, at the deepest part of `place` that a file has."""
+        if any(place[:n] in self.unread for n in range(1, len(place) + 1)):
+            return
         mark, rest = next(
             ((self.marks[place[:n]], place[n:]) for n in range(len(place), -1, -1) if place[:n] in self.marks),
             (Mark(next(iter(self.files), "-"), 1, 1), place),
         )
         where = ".".join(map(str, (*mark.place, *rest)))
         self.found[Fault(mark.file, mark.line, mark.column, where, self._masked(place, text), level)] = None
+
+    def at(self, mark: Mark, text: str, *, level: Level = "error") -> None:
+        """Note a fault where a mark stands: for what has no place of its own among the values."""
+        where = ".".join(map(str, mark.place))
+        self.found[Fault(mark.file, mark.line, mark.column, where, text, level)] = None
+
+    def merge(self, faults: Iterable[Fault]) -> None:
+        """Take over faults that were found elsewhere, behind those of the files so far."""
+        for fault in faults:
+            self.files.setdefault(fault.file)
+            self.found[fault] = None
 
     def check(
         self, model: type[M], value: object, place: Place, context: Mapping[str, Any] | None = None
@@ -97,9 +115,10 @@ class Faults:
         return any(place[:n] in self.secrets for n in range(1, len(place) + 1))
 
     def _masked(self, place: Place, text: str) -> str:
-        for hidden, secret in self.secrets.items():
-            if secret and (hidden[: len(place)] == place or place[: len(hidden)] == hidden):
-                text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
+        for hidden, secrets in self.secrets.items():
+            if hidden[: len(place)] == place or place[: len(hidden)] == hidden:
+                for secret in filter(None, secrets):
+                    text = text.replace(secret, MASK).replace(repr(secret)[1:-1], MASK)
         return text
 
 

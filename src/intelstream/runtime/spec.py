@@ -19,6 +19,11 @@ KINDS: Final[tuple[tuple[type[Stage[Any]], Kind], ...]] = (
 ERROR: Final = "error"  # the engine's own path, open to every stage
 
 
+def kind_of(stage: type[Stage[Any]]) -> Kind:
+    """Return which of the four kinds a stage is of."""
+    return next(kind for base, kind in KINDS if issubclass(stage, base))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How often a message that a stage failed with is tried again, and after how many seconds each time."""
@@ -60,7 +65,7 @@ class StageSpec:
 
     @property
     def kind(self) -> Kind:
-        return next(kind for base, kind in KINDS if issubclass(self.stage, base))
+        return kind_of(self.stage)
 
     @property
     def fusable(self) -> bool:

@@ -223,6 +223,11 @@ class Collector(Stage[P]):
     mode: ClassVar[Literal["poll", "stream", "listen"]] = "poll"
     durable: bool = False
 
+    @classmethod
+    def gives_of(cls, params: ParamsOf) -> Literal["reports", "events"]:  # noqa: ARG003 - for those that have a choice
+        """Return what the stage brings with these parameters: reports for a parser, or events as they are."""
+        return "reports"
+
     @abstractmethod
     def collect(self, cursor: Any) -> AsyncIterator[Collected]:
         """Yield what is new since `cursor`, the one committed last (None at first)."""
