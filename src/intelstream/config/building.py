@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,14 @@ from intelstream.runtime.spec import HostSpec, Kind, Retry, StageSpec, kind_of
 from intelstream.sdk import Collector, Duration, Params
 from intelstream.sdk.types import FieldMap
 
-SHARED: Final = frozenset({"enabled", "priority", "description"})  # what an entry says of both stages of a feed
+KEYS: Final = frozenset(info.alias or name for name, info in Entry.model_fields.items())
+SENDING: Final = frozenset({"set", "max_bad", "backlog", "retry", "concurrency"})  # of a feed's entry: for its parser
+ARTICLE: Final[Mapping[Kind, str]] = {
+    "collector": "a collector",
+    "parser": "a parser",
+    "expert": "an expert",
+    "output": "an output",
+}
 Ways = Mapping[str, tuple[str, ...]]
 
 
@@ -79,6 +87,7 @@ class Builder:
             self.nodes[name] = Node(name=name, place=place, way=place, ways=None)
             return
         entry, broken = self.faults.salvage(Entry, given, place)
+        broken |= {meant for key in broken - KEYS for meant in get_close_matches(key, KEYS, n=1)}
         self._secrets_elsewhere(given, place)
         ways = None if "to" in broken else entry.to
         if entry.feed and not entry.use:
@@ -133,7 +142,9 @@ class Builder:
             self.faults.merge(error.faults)
         return None
 
-    def _collector(self, name: str, entry: Entry, keys: frozenset[str], feed: Feed, place: Place, ways: Ways) -> _Part:
+    def _collector(
+        self, name: str, entry: Entry, keys: frozenset[str], feed: Feed, place: Place, ways: Ways | None
+    ) -> _Part:
         readable: tuple[Path, ...] = ()
         if entry.sample:
             use, readable = "collectors.file", self._sample(entry, place)
@@ -148,7 +159,7 @@ class Builder:
             given=given,
             values={},
             entry=entry,
-            keys=keys - {"set", "max_bad", "backlog", "retry", "concurrency"},
+            keys=keys - SENDING,
             place=place,
             with_place=(*place, "with"),
             ways=ways,
@@ -174,7 +185,7 @@ class Builder:
             given=own | self.secrets.resolved(mine.given, (*below, "with")),
             values=theirs.set | entry.set | more,
             entry=entry,
-            keys=keys & (KINDS.keys() - {"labels", "tags", "every", "cron", "timezone", "jitter", "missed", "timeout"}),
+            keys=keys & SENDING,
             place=place,
             with_place=(*below, "with"),
             ways=ways,
@@ -229,7 +240,7 @@ class Builder:
         entry, kind = part.entry, kind_of(stage)
         for key in sorted(part.keys & KINDS.keys()):
             if kind not in KINDS[key]:
-                self.faults.add((*part.place, key), f"only for {_listed(KINDS[key])}; {part.use} is of the {kind}s")
+                self.faults.add((*part.place, key), f"only for {_listed(KINDS[key])}; {part.use} is {ARTICLE[kind]}")
         params = self._params(part, stage)
         values = self.faults.check(Values, part.values, (*part.place, "set"), {"ontology": self.ontology})
         labels = self._labels(part)

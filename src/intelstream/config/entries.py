@@ -136,7 +136,7 @@ class Entry(Keys):
     given: dict[str, Any] = Field({}, alias="with", description="The parameters of the stage (of a feed's collector).")
     sample: bool = Field(
         default=False,
-        description="Whether the sample that comes with the feed is read instead of the feed itself: nothing is fetched.",
+        description="Whether the sample that comes with the feed is read, and nothing is fetched.",
     )
     parser: ParserKeys = Field(ParserKeys(), description="What is different for the parser of a feed.")
     to: Ways = Field({}, description="Where to: a stage, several, or a mapping of paths to such.")

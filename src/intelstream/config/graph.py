@@ -31,6 +31,7 @@ class _Graph:
         self.nodes = nodes
         self.entries = entries
         self.faults = faults
+        self.unknown = False  # whether somebody sends to a stage that is not there
         self.senders = {name: list(self._senders(name)) for name in nodes}
 
     def _senders(self, name: str) -> Iterator[str]:
@@ -40,7 +41,7 @@ class _Graph:
 
     def targets(self, node: Node) -> Iterator[tuple[Target, Place]]:
         """Yield whom a stage sends to, each with where the file says so."""
-        entry = self.entries.get(node.place[-1])  # type: ignore[call-overload]  # names are text
+        entry = self.entries.get(str(node.place[-1]))
         if (
             node.ways
             and isinstance(entry, dict)
@@ -87,6 +88,7 @@ class _Graph:
                 self.faults.add(place, f"{target.name!r} is named twice")
             seen.add((target.path, target.name))
             if (far := self.nodes.get(target.name)) is None:
+                self.unknown = True
                 self.faults.add(place, near(f"no stage {target.name!r}", target.name, self.nodes))
             elif far.stage and (text := _misfit(node, target, far)):
                 self.faults.add(place, text)
@@ -108,7 +110,9 @@ class _Graph:
             del ways[ring[-1]][ring[0]]
 
     def lonely(self) -> None:
-        """Warn of stages that nobody sends to."""
+        """Warn of stages that nobody sends to, unless it is not known who was meant."""
+        if any(node.ways is None for node in self.nodes.values()) or self.unknown:
+            return
         for name, node in self.nodes.items():
             if node.stage and not issubclass(node.stage, Collector) and not self.senders[name]:
                 self.faults.add(node.place, "nobody sends to it: it never gets anything", level="warning")
@@ -120,7 +124,10 @@ class _Graph:
             for path, way in (node.ways or {}).items():
                 for one, other in combinations(dict.fromkeys(name for name in way if name in reached), 2):
                     for output in sorted(reached[one] & reached[other]):
-                        place = next((at for target, at in self.targets(node) if target == (path, other)), node.way)
+                        place = next(
+                            (at for target, at in self.targets(node) if (target.path, target.name) == (path, other)),
+                            node.way,
+                        )
                         text = f"an event can reach {output!r} by two routes: through {one!r} and through {other!r}"
                         self.faults.add(place, text, level="warning")
 
@@ -150,5 +157,6 @@ def _misfit(node: Node, target: Target, far: Node) -> str | None:
     if issubclass(far.stage, Parser) and gives == "events":
         return f"{far.name!r} is a parser and takes reports, which only collectors give; {node.name!r} gives events"
     if issubclass(far.stage, Expert | Output) and gives == "reports":
-        return f"{far.name!r} is an {kind_of(far.stage)} and takes events; {node.name!r} gives reports: put a parser between"
+        kind = kind_of(far.stage)
+        return f"{far.name!r} is an {kind} and takes events; {node.name!r} gives reports: put a parser between"
     return None

@@ -50,32 +50,32 @@ def _package(text: str) -> str:
 class FilesKeys(Keys):
     """Directories that pipelines may use; relative ones are below the host file's."""
 
-    read: Texts | None = Field(None, description="What stages may read, instead of the defaults.")
-    write: Texts | None = Field(None, description="What stages may write, instead of the defaults.")
-    secrets: Texts = Field((), description="Where `${file:/path}` may point; nowhere if nothing is said.")
+    read: Texts | None = Field(default=None, description="What stages may read, instead of the defaults.")
+    write: Texts | None = Field(default=None, description="What stages may write, instead of the defaults.")
+    secrets: Texts = Field(default=(), description="Where `${file:/path}` may point; nowhere if nothing is said.")
 
 
 class HostKeys(Keys):
     """The keys of a host file."""
 
     redis: Annotated[str, AfterValidator(_url)] | None = Field(
-        None, description="URL of a Redis or Valkey of your own, instead of the bundled server."
+        default=None, description="URL of a Redis or Valkey of your own, instead of the bundled server."
     )
     server: Annotated[str, AfterValidator(_server)] = Field(
-        "bundled",
+        default="bundled",
         description="Program of the server: `bundled`, `auto` (the system's, else the bundled one), or a path.",
     )
     memory: Size | None = Field(
-        None,
+        default=None,
         description="Memory for what waits in queues; a quarter of the machine's, at most 4GiB, if nothing is said.",
     )
     state_dir: str | None = Field(
-        None, description="State directory; `./var` below the current one if nothing is said."
+        default=None, description="State directory; `./var` below the current one if nothing is said."
     )
     plugins: tuple[Annotated[str, AfterValidator(_package)], ...] = Field(
-        (), description="Packages whose stages pipelines may use."
+        default=(), description="Packages whose stages pipelines may use."
     )
-    files: FilesKeys = Field(FilesKeys(), description="Directories that pipelines may use.")
+    files: FilesKeys = Field(default=FilesKeys(), description="Directories that pipelines may use.")
 
     @field_validator("memory")
     @classmethod

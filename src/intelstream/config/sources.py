@@ -20,14 +20,19 @@ def document(path: Path, faults: Faults) -> yaml.Document:
     """Read a file; if that cannot be done, its value is None and there is a fault."""
     file = str(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise OSError(0, "it is not a file")
-        with path.open("rb") as opened:
-            found = yaml.read(opened.read(yaml.LARGEST + 1), file)
+        if path.is_file() or not path.exists():  # a pipe would never end
+            with path.open("rb") as opened:
+                found = yaml.read(opened.read(yaml.LARGEST + 1), file)
+        else:
+            found = _unread(file, "it is none")
     except OSError as error:
-        found = yaml.Document(None, {}, [Fault(file, 1, 1, "", f"reading the file: {(error.strerror or '').lower()}")])
+        found = _unread(file, (error.strerror or str(error)).lower())
     faults.take(found, file)
     return found
+
+
+def _unread(file: str, why: str) -> yaml.Document:
+    return yaml.Document(None, {}, [Fault(file, 1, 1, "", f"reading the file: {why}")])
 
 
 @dataclass(slots=True)
@@ -97,9 +102,9 @@ def grouped(marks: Mapping[Place, Mark]) -> dict[str, list[tuple[Place, Mark]]]:
 
 def top(main: yaml.Document, faults: Faults) -> TopKeys | None:
     """Return the keys of the pipeline file, those that are wrong at their defaults; None if it cannot be read."""
-    faults.marks.update(
-        (place, mark) for place, mark in main.marks.items() if place[:1] != ("stages",) or len(place) < 2
-    )  # noqa: PLR2004
+    faults.marks.update((place, mark) for place, mark in main.marks.items() if place[:1] != ("stages",))
+    if ("stages",) in main.marks:  # what is in it is added stage by stage
+        faults.marks["stages",] = main.marks["stages",]
     if main.value is None and main.faults:
         return None
     if not isinstance(main.value, dict):

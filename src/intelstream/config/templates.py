@@ -108,7 +108,7 @@ class _Making:
         return value
 
     def mark(self, value: Any, source: Place) -> Mark:
-        """Return where a value stands: where the item gives it, if a text holds one placeholder and nothing else varies."""
+        """Return where a value stands: in the item, if it is what the one placeholder of a text makes of it."""
         names = {found[1] for found in PLACEHOLDER.finditer(value)} & self.item.keys() if isinstance(value, str) else ()
         if len(names) == 1:
             place = (*self.origin, *names)

@@ -81,7 +81,10 @@ def _column(value: object, info: ValidationInfo) -> Column | None:
     try:
         return Column.model_validate(given, context=info.context)
     except ValidationError as error:
-        raise PartError(dict(_reasons(error, within=given is value))) from error
+        parts: dict[tuple[str | int, ...], str] = {}
+        for place, text in _reasons(error, within=given is value):
+            parts.setdefault(place, text)  # what comes after is of what the first one left
+        raise PartError(parts) from error
 
 
 def _reasons(error: ValidationError, *, within: bool) -> Iterable[tuple[tuple[str | int, ...], str]]:
