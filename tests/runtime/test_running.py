@@ -1,0 +1,242 @@
+"""Whole pipelines on a real server: what goes in comes out, whatever the stages do."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import ClassVar
+
+import pipelines
+import pytest
+from pipelines import lines, pipeline, stage, until
+
+from intelstream import sdk
+from intelstream.app.control import ask
+from intelstream.errors import InvalidValue, Rejected, Unavailable
+from intelstream.ontology import Event
+from intelstream.runtime.spec import Retry
+
+ROWS = {"columns": ["source.ip", "source.port", "comment"]}
+pytestmark = pytest.mark.xdist_group("daemon")
+
+
+def write_rows(path: Path, count: int, width: int = 0) -> None:
+    text = "x" * width
+    path.write_text("".join(f"10.0.{n >> 8 & 255}.{n & 255},{n % 65536},row {n}{text}\n" for n in range(count)))
+
+
+def ports(path: Path) -> list[int]:
+    return [event["source.port"] for event in lines(path)]
+
+
+class Choosy(sdk.Expert[sdk.Params]):
+    """Fails, refuses, drops and splits by the port."""
+
+    seen: ClassVar[list[int]] = []
+
+    async def process(self, batch: sdk.Batch) -> AsyncIterator[sdk.Way]:
+        for event in batch:
+            match event["source.port"]:
+                case 3:
+                    raise ZeroDivisionError("three")
+                case 4:
+                    batch.reject(event, Rejected("four"))
+                case 5:
+                    batch.drop(event, "five")
+                case 6:
+                    yield event.via("other")
+                case 7:
+                    yield event.derive(0)
+                    yield event.derive(1)
+                case _:
+                    yield event
+
+
+class Moody(sdk.Output[sdk.Params]):
+    """Is away at first, then keeps what it is given."""
+
+    batch = 100
+    idempotent = True
+    away: ClassVar[bool] = True
+    kept: ClassVar[list[int]] = []
+
+    async def write(self, batch: sdk.Batch) -> None:
+        if self.away:
+            raise Unavailable("writing: closed", retry_after=0.05)
+        self.kept.extend(event["source.port"] for event in batch)
+
+
+class Pure(sdk.Expert[sdk.Params]):
+    """Counts what passes, in the comment."""
+
+    pure = True
+
+    async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
+        for event in batch:
+            if event["source.port"] == 2:
+                raise InvalidValue("source.port", 2, "expected another one")
+            event["comment"] = event["comment"] + "+"
+            yield event
+
+
+async def test_rows_of_a_file_come_out_once_also_after_a_restart(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 1000)
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "dedup", ROWS),
+        stage("dedup", "experts.deduplicate", "taxonomy"),
+        stage("taxonomy", "experts.taxonomy", "files"),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: len(lines(out)) == 1000)
+        assert daemon.statuses["inbox"].state == "waiting"
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["inbox"].next_run)
+
+    assert ports(out) == list(range(1000))
+    assert {event["classification.taxonomy"] for event in lines(out)} == {"other"}
+
+
+async def test_each_message_ends_where_its_stage_says(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 10)
+    out, other = tmp_path / "out.jsonl", tmp_path / "other.jsonl"
+    Choosy.paths = ("other",)
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "choosy", ROWS),
+        stage("choosy", Choosy, {"default": ["files"], "other": ["others"]}, retry=Retry(attempts=1, delay=0.1)),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+        stage("others", "outputs.file", None, {"path": str(other)}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["choosy"].dead == 2 and len(lines(out)) == 7 and lines(other))
+        letters = await ask(tmp_path / "var", "/dead/choosy")
+        [row] = [row for row in await ask(tmp_path / "var", "/queues") if row["stage"] == "choosy"]
+
+    assert sorted(ports(out)) == [0, 1, 2, 7, 7, 8, 9]
+    assert ports(other) == [6]
+    assert {(one["error"], one["message"]["source.port"], one["attempts"]) for one in letters} == {
+        ("Rejected", 4, 1),
+        ("ZeroDivisionError", 3, 2),
+    }
+    assert "three" in next(one["traceback"] for one in letters if one["error"] == "ZeroDivisionError")
+    assert row["counters"]["in"] == 10
+    assert row["counters"]["dropped:five"] == 1
+    assert row["counters"]["dead"] == 2
+    assert row["counters"]["retrying"] == 0
+
+
+async def test_an_output_that_is_away_gets_everything_when_it_is_back(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 500)
+    Moody.away, Moody.kept = True, []
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "moody", ROWS),
+        stage("moody", Moody),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["moody"].state == "paused")
+        assert daemon.statuses["moody"].last_error == "writing: closed"
+        Moody.away = False
+        await until(lambda: len(Moody.kept) >= 500)
+
+    assert sorted(Moody.kept) == list(range(500))
+
+
+async def test_pure_stages_run_as_one_segment_and_are_counted_apart(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 5)
+    out, review = tmp_path / "out.jsonl", tmp_path / "review.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "first", ROWS),
+        stage("first", "experts.taxonomy", "second"),
+        stage("second", Pure, {"default": ["files"], "error": ["review"]}),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+        stage("review", "outputs.file", None, {"path": str(review)}),
+    )
+    async with pipelines.run(spec, tmp_path):
+        await until(lambda: len(lines(out)) == 4 and lines(review))
+        rows = {row["stage"]: row for row in await ask(tmp_path / "var", "/queues")}
+
+    assert rows["second"]["segment"] == ["first", "second"]
+    assert (rows["first"]["counters"]["in"], rows["second"]["counters"]["in"]) == (5, 5)
+    assert {event["comment"][-1] for event in lines(out)} == {"+"}
+    [failed] = lines(review)
+    assert (failed["error.stage"], failed["error.class"], failed["error.field"]) == (
+        "second",
+        "InvalidValue",
+        "source.port",
+    )
+    assert failed["classification.taxonomy"] == "other", "it keeps what the stages before had done"
+
+
+async def test_a_stopped_output_never_fills_the_memory(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 60_000, width=200)
+    Moody.away, Moody.kept = True, []
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", {"default": ["moody", "again"]}, ROWS),
+        stage("moody", Moody, backlog=2000),
+        stage("again", "experts.taxonomy", "moody2"),
+        stage("moody2", Moody),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["rows"].state == "throttled")
+        assert "moody" in daemon.statuses["rows"].reason
+        [row] = [row for row in await ask(tmp_path / "var", "/queues") if row["stage"] == "moody"]
+        assert 2000 <= row["messages"] < 2000 + 1100
+        Moody.away = False
+        await until(lambda: len(Moody.kept) >= 120_000, within=50)
+
+    assert len(Moody.kept) == 120_000
+
+
+async def test_a_large_report_is_cut_and_one_that_cannot_be_cut_is_spooled(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 30_000, width=60)
+    (tmp_path / "in.json").write_text("[" + ",".join(f'{{"port": {n % 65536}, "c": "{"y" * 60}"}}' for n in range(30_000)) + "]")
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "files", ROWS),
+        stage("jbox", "collectors.file", "json", {"path": str(tmp_path / "in.json")}, every=3600.0),
+        stage("json", "parsers.json", "files", {"columns": {"port": "source.port", "c": "comment"}}),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+    )
+    async with pipelines.run(spec, tmp_path):
+        await until(lambda: len(lines(out)) == 60_000, within=50)
+        assert not list((tmp_path / "var" / "spool").rglob("*-*"))
+
+    assert len({(event.get("source.ip"), event["source.port"]) for event in lines(out)}) == 60_000
+
+
+async def test_a_report_whose_rows_mostly_fail_is_held_back_whole(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("".join(f"no address {n},{n},x\n" for n in range(60)) + "10.0.0.1,1,x\n" * 5)
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "files", ROWS),
+        stage("files", "outputs.file", None, {"path": str(tmp_path / "out.jsonl")}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["rows"].dead)
+        [letter] = await ask(tmp_path / "var", "/dead/rows")
+
+    assert letter["error"] == "TooManyBadRows"
+    assert "60 of 65 rows failed" in letter["text"]
+    assert lines(tmp_path / "out.jsonl") == []
+
+
+async def test_a_bad_row_becomes_a_dead_letter_with_field_value_and_text(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("10.0.0.1,1,a\n10.0.0.2,not a port,b\n10.0.0.3,3,c\n")
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "files", ROWS),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+    )
+    async with pipelines.run(spec, tmp_path):
+        await until(lambda: len(lines(out)) == 2)
+        [letter] = await ask(tmp_path / "var", "/dead/rows")
+
+    assert ports(out) == [1, 3]
+    assert (letter["field"], letter["row"]) == ("source.port", 1)
+    assert "not a port" in letter["text"]
