@@ -58,7 +58,7 @@ def _await(socket: Path, process: "subprocess.Popen[bytes]") -> None:
     over = time.monotonic() + 20
     while not socket.exists():
         if process.poll() is not None or time.monotonic() > over:
-            raise RuntimeError(f"starting {process.args}: it ended with {process.returncode}")
+            raise RuntimeError(f"starting {process.args!r}: it ended with {process.returncode}")
         time.sleep(0.01)
 
 

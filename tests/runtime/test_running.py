@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
 
-import pipelines
 import pytest
-from pipelines import lines, pipeline, stage, until
 
+import pipelines
 from intelstream import sdk
 from intelstream.app.control import ask
 from intelstream.errors import InvalidValue, Rejected, Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime.spec import Retry
+from pipelines import lines, pipeline, stage, until
 
 ROWS = {"columns": ["source.ip", "source.port", "comment"]}
 pytestmark = pytest.mark.xdist_group("daemon")
@@ -193,7 +193,8 @@ async def test_a_stopped_output_never_fills_the_memory(tmp_path: Path) -> None:
 
 async def test_a_large_report_is_cut_and_one_that_cannot_be_cut_is_spooled(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.csv", 30_000, width=60)
-    (tmp_path / "in.json").write_text("[" + ",".join(f'{{"port": {n % 65536}, "c": "{"y" * 60}"}}' for n in range(30_000)) + "]")
+    rows = (f'{{"port": {n}, "c": "{"y" * 60}"}}' for n in range(30_000))
+    (tmp_path / "in.json").write_text("[" + ",".join(rows) + "]")
     out = tmp_path / "out.jsonl"
     spec = pipeline(
         stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),

@@ -4,8 +4,8 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator
 
 import pytest
-import redises
 
+import redises
 from intelstream.transport.link import Client
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-import pytest
-import redises
 
+import pytest
+
+import redises
 from intelstream.ontology import Event, ids
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import OVERHEAD, decode, encode, pack, unpack
@@ -179,7 +180,7 @@ async def test_a_full_destination_holds_its_sender_until_there_is_room(transport
 
     async with asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(transport.commit(commit, on_hold=on_hold))
-        while not commits:
+        while not commits:  # noqa: ASYNC110 - filled by a callback
             await asyncio.sleep(0.01)
         tasks.create_task(drained())
     assert sending.result() is Answer.DONE
