@@ -1,4 +1,4 @@
-"""JSON Schemas of the pipeline file and of the host file, for editors: completion, descriptions, faults while typing."""
+"""JSON Schemas of the pipeline file and of the host file, for editors: completion, descriptions, first faults."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -107,7 +107,8 @@ def _params(use: str) -> Schema:
     schema.pop("required", None)
     inner = schema.pop("$defs", {})
     schema["properties"] = {name: _or_secret(one) for name, one in schema.get("properties", {}).items()}
-    return _inlined(schema, inner) | {"additionalProperties": False}
+    whole: Schema = _inlined(schema, inner)
+    return whole | {"additionalProperties": False}
 
 
 def _inlined(value: Any, definitions: Schema) -> Any:
