@@ -1,0 +1,127 @@
+"""`kill -9` at any moment: of the daemon, and of its server. Every event is in the file exactly once."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intelstream.app.control import NotRunning, ask
+from pipelines import lines
+
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(180)]
+ROWS = 20_000
+COMMAND = "from intelstream.cli import main; main()"
+PIPELINE = """\
+name: kills
+stages:
+  inbox:    {{use: collectors.file, with: {{path: in.csv}}, every: 1d, to: rows}}
+  rows:     {{use: parsers.csv, with: {{columns: [source.ip, source.port, comment]}}, to: dedup}}
+  dedup:    {{use: experts.deduplicate, to: taxonomy}}
+  taxonomy: {{use: experts.taxonomy, to: mine}}
+  mine:     {{use: experts.filter, with: {{drop: "source.port:7"}}, to: files}}
+  files:    {{use: outputs.file, with: {{path: out.jsonl}}}}
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    rows = (f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255},{n % 65536},row {n} {'x' * 80}\n" for n in range(ROWS))
+    (tmp_path / "in.csv").write_text("".join(rows))
+    (tmp_path / "pipeline.yaml").write_text(PIPELINE.format())
+    return tmp_path
+
+
+@asynccontextmanager
+async def daemon(directory: Path) -> AsyncGenerator["asyncio.subprocess.Process"]:
+    arguments = ("run", str(directory / "pipeline.yaml"), "--state-dir", str(directory / "var"))
+    log = (directory / "log").open("ab")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", COMMAND, *arguments, stderr=log, stdout=log)
+    log.close()
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def asked(directory: Path, path: str = "/status") -> Any:
+    """Ask the daemon until it answers."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await ask(directory / "var", path)
+            except NotRunning:
+                await asyncio.sleep(0.05)
+
+
+async def finished(directory: Path) -> None:
+    """Wait until nothing is on its way and the file has what the counters promise."""
+    async with asyncio.timeout(90):
+        while True:
+            status = await asked(directory)
+            queues = await asked(directory, "/queues")
+            waits = {one["stage"]: one["state"] for one in status["stages"]}
+            if waits["inbox"] == "waiting" and not any(one["messages"] or one["retrying"] for one in queues):
+                return
+            await asyncio.sleep(0.1)
+
+
+def verdict(directory: Path) -> dict[str, int]:
+    found = [event["comment"] for event in lines(directory / "out.jsonl")]
+    return {"lost": ROWS - 1 - len(set(found)), "doubled": len(found) - len(set(found))}
+
+
+async def test_the_daemon_killed_at_random_moments_loses_and_doubles_nothing(directory: Path) -> None:
+    chance = random.Random(7)
+    for _ in range(8):
+        async with daemon(directory) as process:
+            await asked(directory)
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+    async with daemon(directory) as process:
+        await finished(directory)
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+    assert verdict(directory) == {"lost": 0, "doubled": 0}
+
+
+async def test_the_server_killed_at_random_moments_loses_and_doubles_nothing(directory: Path) -> None:
+    chance = random.Random(11)
+    async with daemon(directory) as process:
+        for _ in range(6):
+            status = await asked(directory)
+            if pid := status["server"]["pid"]:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(chance.uniform(0.2, 0.9))
+        await finished(directory)
+        assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+    assert verdict(directory) == {"lost": 0, "doubled": 0}
+
+
+async def test_a_second_daemon_on_one_state_directory_is_refused(directory: Path) -> None:
+    async with daemon(directory):
+        await asked(directory)
+        async with daemon(directory) as second:
+            code = await second.wait()
+
+    assert code == 1
+    assert "a daemon works there already" in (directory / "log").read_text()
+
+
+def test_the_rows_are_as_many_as_the_verdict_counts(directory: Path) -> None:
+    assert len((directory / "in.csv").read_text().splitlines()) == ROWS
+    assert json.dumps(verdict(directory)) == '{"lost": 19999, "doubled": 0}'
