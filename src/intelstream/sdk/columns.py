@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     Tag,
     ValidationError,
     ValidationInfo,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from intelstream.errors import InvalidValue
-from intelstream.ontology import Event
+from intelstream.ontology import STANDARD, Event, Ontology
 from intelstream.ontology.fields import worded
 from intelstream.sdk.convert import converter, time_reader
 from intelstream.sdk.patterns import Expression
@@ -38,9 +39,7 @@ class Column(Params):
     to: tuple[FieldName, ...] = Field(min_length=1, description="The field; of several, the first that accepts.")
     lenient: bool = Field(False, description="Whether a value that no field accepts is left out.")
     convert: Annotated[Any, AfterValidator(_as)] = Field(None, alias="as", description="Converters, in turn.")
-    match: Expression | None = Field(
-        None, description="Take what this finds, or its group; nothing: an empty cell."
-    )
+    match: Expression | None = Field(None, description="Take what this finds, or its group; nothing: an empty cell.")
     split: str | None = Field(None, min_length=1, description="What stands between the values of one cell.")
     required: bool = Field(False, description="Whether a row without a value is an error.")
     default: Any = Field(None, description="The value of an empty cell.")
@@ -59,10 +58,18 @@ class Column(Params):
             return {**value, "to": fields[:-1], "lenient": True}
         return {**value, "to": fields}
 
+    _makes_events: bool = PrivateAttr(False)
+
+    def model_post_init(self, context: Any) -> None:
+        super().model_post_init(context)
+        ontology: Ontology = (context or {}).get("ontology", STANDARD)
+        in_one = all(field.startswith("extra.") or ontology.is_list(field) for field in self.to)
+        self._makes_events = self.split is not None and not in_one
+
     @property
     def makes_events(self) -> bool:
-        """Whether each value of a cell makes an event; a field under `extra` takes them all."""
-        return self.split is not None and not all(field.startswith("extra.") for field in self.to)
+        """Whether each value of a cell makes an event; a field that holds a list takes them all."""
+        return self._makes_events
 
     @model_validator(mode="after")
     def _default_fits(self, info: ValidationInfo) -> "Column":
@@ -143,9 +150,7 @@ ColumnList = Annotated[tuple[AnyColumn, ...], AfterValidator(_useful)]
 ColumnMap = Annotated[dict[str, AnyColumn], AfterValidator(_useful)]
 ColumnsEither = Annotated[
     Annotated[ColumnList, Tag("list")] | Annotated[ColumnMap, Tag("mapping")],
-    Discriminator(
-        _kind, custom_error_type="columns", custom_error_message="expected a list or a mapping of columns"
-    ),
+    Discriminator(_kind, custom_error_type="columns", custom_error_message="expected a list or a mapping of columns"),
     "list of column or mapping of column",
 ]
 

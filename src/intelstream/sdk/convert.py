@@ -50,6 +50,12 @@ def converter(notation: object) -> Converter:
     raise ValueError(f"no converter {notation!r}; " + (f"did you mean {near[0]!r}?" if near else ", ".join(known)))
 
 
+def makes_time(notation: object) -> bool:
+    """Tell whether what stands behind `as:` reads a time."""
+    last = notation[-1] if isinstance(notation, list | tuple) and notation else notation
+    return isinstance(last, str) and last.strip().startswith("time(")
+
+
 def time_reader(notation: str) -> Converter:
     """Compile a form of time: `fuzzy`, `epoch`, `epoch_ms`, `windows`, or a text for strptime; gives ISO text."""
     notation = notation.strip().strip("\"'")
@@ -152,14 +158,14 @@ def _strptime(form: str, value: object) -> str:
 def _fuzzy(value: object) -> object:
     """Leave a time to its field, which reads all the usual forms, but for those that are only digits.
 
-    Ten digits count seconds since 1970 until the year 2286, thirteen milliseconds.
+    Nine or ten count seconds since 1970, from 1973 to 2286, thirteen milliseconds.
     """
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, int | float) or (isinstance(text, str) and text.isascii() and text.isdigit()):
         match len(spelt(text).partition(".")[0]):
             case 9 | 10:
                 return _epoch(text)
-            case 12 | 13:
+            case 13:
                 return _epoch_ms(text)
     return text
 

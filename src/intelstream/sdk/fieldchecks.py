@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from intelstream.ontology import Ontology
 from intelstream.ontology.fields import Check
+from intelstream.ontology.network import url
 from intelstream.ontology.plain import plain
 from intelstream.ontology.text import json_object
+from intelstream.ontology.times import time
 from intelstream.sdk.convert import Converter, spelt, time_reader
 
-SCHEMED: Final = ("http://", "https://")
 SCHEME: Final = re.compile(r"[A-Za-z*][A-Za-z0-9+.*-]*:(?=//|\[?/)")
 
 
@@ -26,32 +27,47 @@ class Reading:
     default_scheme: str = "http"
 
 
-def check_of(ontology: Ontology, reading: Reading, name: str, *, timed: bool = False) -> Check:
+@dataclass(frozen=True, slots=True)
+class FieldCheck:
+    """How a value is checked: at once, and with more patience if that has failed."""
+
+    quick: Check
+    patient: Check
+
+    def after(self, convert: Converter) -> "FieldCheck":
+        """Put a converter before the checks."""
+        return FieldCheck(partial(_in_turn, convert, self.quick), partial(_in_turn, convert, self.patient))
+
+
+def check_of(ontology: Ontology, reading: Reading, name: str, *, timed: bool = False) -> FieldCheck:
     """Return what checks a value for a field; `timed` ones have been read as a time already."""
     if name == "extra" or name.startswith("extra."):
-        return json_object if name == "extra" else _extra
+        check: Check = json_object if name == "extra" else _extra
+        return FieldCheck(check, check)
     check = ontology.checks[name]
+    plain_check = FieldCheck(check, check)
     if name == "classification.type" and reading.types:
-        return partial(_typed, reading.types, check)
-    if is_time(name) and not timed:
+        return plain_check.after(partial(_typed, reading.types))
+    if check is time and not timed:
         read = time_reader(reading.times)
-        return partial(_fuzzy, read, check) if reading.times == "fuzzy" else converted(read, check)
-    if name.endswith((".url", "_url")):
-        return partial(_with_scheme, f"{reading.default_scheme.removesuffix('://')}:", check)
-    return check
-
-
-def is_time(name: str) -> bool:
-    return name.startswith("time.") or name.endswith((".allocated", ".expires"))
-
-
-def converted(convert: Converter, check: Check) -> Check:
-    """Put a converter before a check."""
-    return partial(_in_turn, convert, check)
+        fuzzy = reading.times == "fuzzy"
+        return FieldCheck(check, partial(_or_after, read, check)) if fuzzy else plain_check.after(read)
+    if check is url:
+        schemed = partial(_schemed, reading.default_scheme.removesuffix("://"))
+        return FieldCheck(check, partial(_or_after, schemed, check))
+    return plain_check
 
 
 def _in_turn(first: Check, second: Check, value: Any) -> Any:
     return second(first(value))
+
+
+def _or_after(convert: Converter, check: Check, value: Any) -> Any:
+    """Check a value as it is, else what a converter makes of it."""
+    try:
+        return check(value)
+    except ValueError:
+        return check(convert(value))
 
 
 def _extra(value: Any) -> Any:
@@ -60,21 +76,11 @@ def _extra(value: Any) -> Any:
     return plain(value)
 
 
-def _typed(types: Mapping[str, str], check: Check, value: Any) -> Any:
-    return check(types.get(value if type(value) is str else spelt(value), value))
+def _typed(types: Mapping[str, str], value: Any) -> Any:
+    return types.get(value if type(value) is str else spelt(value), value)
 
 
-def _fuzzy(read: Converter, check: Check, value: Any) -> Any:
-    if type(value) is str and not value.isdigit():
-        return check(value)
-    return check(read(value))
-
-
-def _with_scheme(scheme: str, check: Check, value: Any) -> Any:
-    if type(value) is str and not value.startswith(SCHEMED):
-        text = value.strip()
-        if text.startswith("//"):
-            return check(scheme + text)
-        if text and not SCHEME.match(text):
-            return check(f"{scheme}//{text}")
-    return check(value)
+def _schemed(scheme: str, value: Any) -> Any:
+    """Give a URL a scheme if it has none."""
+    text = value.strip() if isinstance(value, str) else ""
+    return value if not text or SCHEME.match(text) else f"{scheme}://{text}"

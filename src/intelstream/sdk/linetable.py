@@ -71,11 +71,9 @@ class TextTable(TableParser[L]):
         for field, pattern in self._patterns.items():
             try:
                 if (found := pattern.find(comment)) and field not in report.start:
-                    report.start[field] = check_of(report.ontology, self.reading, field)(found)
+                    report.start[field] = check_of(report.ontology, self.reading, field).patient(found)
             except WRONG as error:
-                self.ctx.log.warning(
-                    "comment_not_understood", field=field, comment=comment[:SHOWN], error=str(error)
-                )
+                self.ctx.log.warning("comment_not_understood", field=field, comment=comment[:SHOWN], error=str(error))
 
 
 class LineTable(TextTable[L]):

@@ -18,6 +18,7 @@ from intelstream.sdk.table import SHOWN, TableParams, TableParser, raise_if_bad
 
 Get = Callable[[Mapping[str, Any]], Any]
 KEY: Final = "@key"
+OWN: Final = frozenset({KEY, "__id", "__parents"})  # an event that was parsed has an id of its own
 
 
 class ObjectParams(TableParams):
@@ -66,10 +67,10 @@ class ObjectTable(TableParser[O]):
         raise_if_bad(row.value)
         if not self.wants(row.text):
             return None
+        known = Event.from_dict({k: v for k, v in row.value.items() if k not in OWN}, report.ontology)
         event = report.event()
-        for name, value in row.value.items():
-            if not name.startswith(("__", "@")) and name != "raw" and value not in (None, ""):
-                event[name] = value
+        event.fields |= known.fields
+        event.tags |= known.tags
         return event
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from intelstream.errors import InvalidValue
 from intelstream.ontology import Ontology
 from intelstream.ontology.event import EMPTY
+from intelstream.ontology.extra import extra_key
 from intelstream.ontology.fields import Check, reason
 from intelstream.sdk.columns import Column
-from intelstream.sdk.convert import Converter, converter, spelt
-from intelstream.sdk.fieldchecks import Reading, check_of, converted
+from intelstream.sdk.convert import Converter, converter, makes_time, spelt
+from intelstream.sdk.fieldchecks import FieldCheck, Reading, check_of
 from intelstream.sdk.patterns import Pattern
 
 Cells = Sequence[Any]
@@ -92,7 +93,7 @@ def _source(place: int, column: Column) -> Source:
         Pattern(column.match) if column.match else None,
         column.split,
         converter(column.convert) if column.convert is not None else None,
-        timed="time(" in spelt(column.convert),
+        timed=makes_time(column.convert),
     )
 
 
@@ -125,19 +126,20 @@ class Plan:
         self.empty = EMPTY | reading.empty
         shared = [field for step in steps for field in step.fields]
         quick: list[Quick] = []
+        patient: list[Quick] = []
         others: list[tuple[Step, tuple[tuple[str, Check], ...], Any]] = []
         for step in sorted(steps, key=lambda step: step.makes_events):  # these last: the others go into each event
             timed = any(source.timed for source in step.sources)
             checks = [(field, check_of(ontology, reading, field, timed=timed)) for field in step.fields]
             field, check = checks[0]
-            missing = step.missing if step.missing in (None, REQUIRED) else check(step.missing)
+            missing = step.missing if step.missing in (None, REQUIRED) else check.patient(step.missing)
             if step.is_single and shared.count(field) == 1:
-                source = step.sources[0]
-                check = converted(source.convert, check) if source.convert else check
-                quick.append((source.place or 0, field, check, missing))
+                place, check = _single(step.sources[0], check)
+                quick.append((place, field, check.quick, missing))
+                patient.append((place, field, check.patient, missing))
             else:
-                others.append((step, tuple(checks), missing))
-        self.quick, self._others = tuple(quick), tuple(others)
+                others.append((step, tuple((field, check.patient) for field, check in checks), missing))
+        self.quick, self._patient, self._others = tuple(quick), tuple(patient), tuple(others)
         self.has_rest = bool(others)
 
     def is_empty(self, value: object) -> bool:
@@ -150,7 +152,7 @@ class Plan:
         Raises:
             InvalidValue: a value is wrong, or a required one missing.
         """
-        for place, field, check, missing in self.quick:
+        for place, field, check, missing in self._patient:
             value = cell(place, cells)
             if not self.is_empty(value):
                 try:
@@ -216,7 +218,7 @@ class Plan:
                 failure = error
                 continue
             if field == "extra":
-                fields.update((f"extra.{name}", one) for name, one in found.items())
+                fields.update((extra_key(name), one) for name, one in found.items())
             elif field not in taken:
                 fields[field] = found
             taken.add(field)
@@ -224,6 +226,10 @@ class Plan:
         if failure and not step.lenient:
             raise refused(step.fields[0], value, failure) from failure
         return fields
+
+
+def _single(source: Source, check: FieldCheck) -> tuple[int, FieldCheck]:
+    return source.place or 0, check.after(source.convert) if source.convert else check
 
 
 def stand_in(field: str, missing: Any) -> Any:
@@ -239,7 +245,5 @@ def stand_in(field: str, missing: Any) -> Any:
 
 def refused(field: str, value: object, error: Exception) -> InvalidValue:
     """Say which value a field does not take; no more than its beginning is shown."""
-    shown = (
-        value[:SHOWN] if isinstance(value, str) else value if isinstance(value, int | float) else SHORT.repr(value)
-    )
+    shown = value[:SHOWN] if isinstance(value, str) else value if isinstance(value, int | float) else SHORT.repr(value)
     return InvalidValue(field, shown, reason(error))
