@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any, Final
 
-from intelstream.config.building import Node, Ways
+from intelstream.config.building import Node
 from intelstream.config.entries import Target, targets
+from intelstream.config.parts import Ways
 from intelstream.formats.faults import Faults, near
 from intelstream.formats.yaml import Place
 from intelstream.runtime.plan import cycle

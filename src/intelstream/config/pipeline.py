@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from intelstream.config import graph, templates
 from intelstream.config.building import Builder
 from intelstream.config.entries import NAME, TopKeys
+from intelstream.config.parts import Reading
 from intelstream.config.secrets import Secrets
 from intelstream.config.sources import Stages, document, grouped, top
 from intelstream.errors import ConfigError, Fault
@@ -50,7 +51,7 @@ def load(path: Path, host: HostSpec, *, env: Mapping[str, str]) -> Loaded:
 
     directory = path.parent.absolute()
     secrets = Secrets(faults, env, directory, host.secrets)
-    builder = Builder(
+    reading = Reading(
         faults=faults,
         secrets=secrets,
         host=host,
@@ -58,6 +59,7 @@ def load(path: Path, host: HostSpec, *, env: Mapping[str, str]) -> Loaded:
         ontology=_ontology(keys, faults),
         folders=_folders(keys, directory, host, faults),
     )
+    builder = Builder(reading)
     for name, entry in stages.entries.items():
         if not NAME.fullmatch(name):
             faults.add(("stages", name), "expected a name of small letters, digits and dashes, such as partner-list")
@@ -71,7 +73,7 @@ def load(path: Path, host: HostSpec, *, env: Mapping[str, str]) -> Loaded:
     specs = {name: node.spec for name, node in builder.nodes.items() if node.spec}
     return Loaded(
         pipeline=PipelineSpec(
-            name=keys.name, description=keys.description, stages=specs, ontology=builder.ontology, raw=keys.raw
+            name=keys.name, description=keys.description, stages=specs, ontology=reading.ontology, raw=keys.raw
         ),
         warnings=found,
         secrets=frozenset(secrets.values) | _written_out(specs.values()) | _password(host),
