@@ -1,7 +1,7 @@
 """How supervision talks to the server: the few commands it needs, over a connection that the app hands in."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
@@ -11,13 +11,13 @@ ANSWER: Final = 10.0  # seconds in which a healthy server answers, whatever it i
 
 
 class Call(Protocol):
-    """Sends one command and returns the answer as RESP2 gives it: bytes, numbers, lists.
+    """Sends one command and returns the answer as RESP2 gives it: bytes, numbers, lists. Never two at a time.
 
     Raises an IntelstreamError for an answer that is an error and for none at all. The call after that connects
     anew: the server may have been started again since.
     """
 
-    async def __call__(self, *args: str) -> object: ...
+    def __call__(self, *args: str) -> Awaitable[object]: ...
 
 
 Connect = Callable[[str], AbstractAsyncContextManager[Call]]
@@ -38,14 +38,19 @@ async def ask(call: Call, *args: str, within: float = ANSWER) -> object:
         raise Unavailable(f"asking the server for {' '.join(args[:2])}: {why}") from error
 
 
-async def info(call: Call, *sections: str, within: float = ANSWER) -> Mapping[str, str]:
-    """Return these sections of INFO, by field.
+async def info(call: Call, *sections: str) -> Mapping[str, str]:
+    """Return these sections of INFO, by field. Asked once more where the connection was one to a server that ended.
 
     Raises:
         Unavailable: as `ask`.
     """
-    text = _text(await ask(call, "INFO", *sections, within=within))
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    try:
+        answer = await ask(call, "INFO", *sections)
+    except Unavailable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise
+        answer = await ask(call, "INFO", *sections)
+    return dict(line.split(":", 1) for line in _text(answer).splitlines() if ":" in line)
 
 
 async def setting(call: Call, name: str) -> str:

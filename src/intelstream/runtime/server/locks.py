@@ -55,12 +55,12 @@ class FileLock:
 
 
 def holds(pid: int, path: Path) -> bool:
-    """Whether a process has a file open."""
-    wanted = path.stat()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            if os.path.samestat(descriptor.stat(), wanted):
-                return True
+    """Whether a process of this user has a file open."""
+    with suppress(FileNotFoundError, PermissionError):  # it ended, or is somebody else's
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile, or no file
+                if descriptor.samefile(path):
+                    return True
     return False
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -31,40 +31,43 @@ class Process:
         output: int,
         keep: Sequence[int] = (),
         called: str | None = None,
-        answer: bytes = b"",
     ) -> Self:
         """Start a program in a session of its own, so that Ctrl-C does not reach it.
 
-        `output` takes both its streams, `keep` are descriptors that it inherits, `answer` is its input, `called`
-        its argv[0]. Not a coroutine: nothing can be cancelled between the start and holding what was started.
-        asyncio's own children know neither `umask` nor, under uvloop, argv[0].
+        `output` takes both its streams, `keep` are descriptors that it inherits, `called` is its argv[0]. Not a
+        coroutine: nothing can be cancelled between the start and holding what was started. asyncio's own children
+        know neither `umask` nor, under uvloop, argv[0].
         """
         child = subprocess.Popen(  # noqa: S603 - the host file names the program, no shell is in between
             [called or str(program), *args],
             executable=program,
-            stdin=PIPE if answer else DEVNULL,
+            stdin=DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=keep,
             start_new_session=True,
             umask=0o077,
         )
-        if child.stdin:
-            with child.stdin as stdin:
-                stdin.write(answer)
         return cls(child.pid, child)
 
     @classmethod
-    async def output(cls, program: Path, *args: str, within: float) -> str:
-        """Run a program that says little, and return what it said.
+    async def output(
+        cls,
+        program: Path,
+        *args: str,
+        called: str | None = None,
+        keep: Sequence[int] = (),
+        within: float | None = None,
+    ) -> str:
+        """Run a program that says less than a pipe holds, and return what it said; the rest as in `start`.
 
         Raises:
-            OSError: it cannot be run, or did not end in time.
+            OSError: it cannot be run, or did not end within so many seconds.
         """
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb") as said:
             try:
-                process = cls.start(program, args, output=writing)
+                process = cls.start(program, args, output=writing, keep=keep, called=called)
             finally:
                 os.close(writing)
             try:

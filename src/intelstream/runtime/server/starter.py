@@ -15,13 +15,14 @@ from intelstream.runtime.server.call import ANSWER, Call, ask, info, setting
 from intelstream.runtime.server.config import Layout, configuration, limits, write_durably
 from intelstream.runtime.server.disk import bound_log, keep_ballast
 from intelstream.runtime.server.locks import FileLock, holds
-from intelstream.runtime.server.persistence import mend
+from intelstream.runtime.server.mend import mend
 from intelstream.runtime.server.process import Process
 from intelstream.runtime.server.program import Program, Version
 
 SOON: Final = 0.02  # seconds between two looks at a server that is starting
 STARTS: Final = 60.0  # seconds in which a new server answers; loading its data may take longer
 ATTEMPTS: Final = 2  # Redis refuses once to start with a torn file that is not its last, having cut it
+CLOSED: Final = 1.0  # seconds from closing its connections to the end of a server
 GRACE: Final = 10.0  # seconds for each way of asking a server to end
 
 
@@ -66,7 +67,7 @@ class Starter:
             if process.alive:
                 with suppress(Unavailable):  # it answers by closing the connection
                     await ask(self.call, "SHUTDOWN", within=GRACE)
-                await process.ended(within=GRACE)
+                await process.ended(within=CLOSED)
         finally:
             process.send(signal.SIGTERM)
         if not await process.ended(within=GRACE):
@@ -109,11 +110,11 @@ class Starter:
         )
 
     async def _run(self, lock: FileLock) -> Process:
+        if cut := await mend(self.program, self.layout, lock.descriptor):
+            self.on_trouble(f"mending {self.layout.appended}: cut {cut} bytes of a write that a crash had cut short")
         bound_log(self.layout)
         log = os.open(self.layout.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if told := await mend(self.program, self.layout, log, lock.descriptor):
-                self.on_trouble(told)
             args = [str(self.layout.config)]
             process = Process.start(self.program.path, args, output=log, keep=[lock.descriptor])
         finally:

@@ -12,11 +12,11 @@ from typing import Final, Self
 import structlog
 
 from intelstream.errors import Unavailable, UnusableServer
+from intelstream.runtime.server.barrier import Barrier
 from intelstream.runtime.server.call import Connect
 from intelstream.runtime.server.config import Layout, Record, address, choose_socket, remove_socket
 from intelstream.runtime.server.disk import Disk, keep_ballast
 from intelstream.runtime.server.locks import StateDirectory
-from intelstream.runtime.server.persistence import Barrier
 from intelstream.runtime.server.process import Process
 from intelstream.runtime.server.program import Program, find
 from intelstream.runtime.server.starter import Starter
@@ -144,7 +144,7 @@ class BundledServer:
             on_trouble=self.on_trouble,
         )
         self._disk = Disk(call, layout, self.on_trouble)
-        self._barrier = Barrier(call, layout)
+        self._barrier = Barrier(await self._stack.enter_async_context(self._connect(self.address)), layout)
         await self._start()
 
     async def _leave(self) -> None:

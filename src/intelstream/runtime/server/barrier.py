@@ -1,4 +1,4 @@
-"""The append-only file: mended before a start, and brought to the disk on demand."""
+"""The way to the disk: what the server has acknowledged, synced on demand."""
 
 import asyncio
 import os
@@ -9,38 +9,9 @@ from typing import Final
 from intelstream.errors import Unavailable
 from intelstream.runtime.server.call import Call, info
 from intelstream.runtime.server.config import Layout
-from intelstream.runtime.server.process import Process
-from intelstream.runtime.server.program import Program
 
 LOOK_AGAIN: Final = 0.002  # seconds between two looks at the server's buffer
 HELD_BACK: Final = 30.0  # seconds after which a write(2) that the server holds back is a failing disk
-
-
-async def mend(program: Program, layout: Layout, log: int, lock: int) -> str | None:
-    """Cut half a transaction off the end of the AOF; return what is to be told of it, None where all is well.
-
-    A crash tears the file in the middle of a write. Redis starts with it, appends behind the open MULTI, and runs
-    half of it at the start after that. `log` takes what the tool says; it inherits `lock`, so that no server is
-    started while it works, even if the daemon is killed.
-    """
-    if not program.version.replays_torn_tail or not layout.manifest.exists():
-        return None
-    before = _size(layout.appended)
-    name, tool = program.checker
-    process = Process.start(tool, ["--fix", str(layout.manifest)], output=log, keep=[lock], called=name, answer=b"y\n")
-    try:
-        await process.ended()
-    finally:
-        await process.kill()
-    if process.code:  # the server says itself whether it can start with it
-        return f"mending {layout.manifest}: {Path(name).name} ended with {process.code}; see {layout.log}"
-    if cut := before - _size(layout.appended):
-        return f"mending {layout.manifest}: cut {cut} bytes of a transaction that was not complete"
-    return None
-
-
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
 
 
 class Barrier:
