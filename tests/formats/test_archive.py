@@ -206,9 +206,7 @@ def overlapping() -> bytes:
     start = source.rindex(b"PK\x01\x02")
     end = source.rindex(b"PK\x05\x06")
     entries = source[start:end] * 100
-    return (
-        source[:start] + entries + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 100, 100, len(entries), start, 0)
-    )
+    return source[:start] + entries + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 100, 100, len(entries), start, 0)
 
 
 def wide_directory() -> bytes:

@@ -19,7 +19,7 @@ from intelstream.sdk.stage import (
     State,
     Way,
 )
-from intelstream.sdk.types import Duration, FieldList, FieldName, PathUnder, Secret, Size
+from intelstream.sdk.types import Duration, FieldList, FieldMap, FieldName, PathUnder, Secret, Size
 
 __all__ = [
     "Batch",
@@ -33,6 +33,7 @@ __all__ = [
     "Expert",
     "Extra",
     "FieldList",
+    "FieldMap",
     "FieldName",
     "Lines",
     "Log",
