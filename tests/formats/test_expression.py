@@ -53,8 +53,8 @@ REFUSED = {
     "an open bracket": ("(source.asn:1", "expected"),
     "no number": ("source.port>abc", "source.port"),
     "too long": ("comment:" + "a" * 100_000, "at most"),
-    "too deep": ("(" * 500 + "source.asn:1" + ")" * 500, ""),
-    "a broken pattern": ("comment~/(/", ""),
+    "too deep": ("(" * 500 + "source.asn:1" + ")" * 500, "at most 50"),
+    "a broken pattern": ("comment~/(/", "not a pattern"),
 }
 
 
