@@ -1,6 +1,7 @@
 """Parameters of every stage that talks HTTP, and URLs that may be shown."""
 
 import re
+import ssl
 from importlib.metadata import version
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -70,3 +71,20 @@ def shown(url: str) -> str:
         for name, is_, value in (pair.partition("=") for pair in parts.query.split("&"))
     )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def tls(params: HttpParams, *, own: bool) -> ssl.SSLContext | bool:
+    """Return what TLS is to do with these parameters; only the `own` host is shown the client's certificate.
+
+    Raises:
+        OSError: a file cannot be read, or holds no certificate.
+    """
+    if params.verify and not params.ca_file and not (own and params.client_cert):
+        return True
+    context = ssl.create_default_context(cafile=params.ca_file)
+    if not params.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if own and params.client_cert:
+        context.load_cert_chain(params.client_cert, params.client_key)
+    return context

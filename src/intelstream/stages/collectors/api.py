@@ -12,7 +12,6 @@ from pydantic import Field, PrivateAttr
 from intelstream import sdk
 from intelstream.errors import InvalidValue
 from intelstream.ontology import STANDARD, Event, Ontology, Report
-from intelstream.sdk.edge import taken
 from intelstream.sdk.listener import Given, Listener, ListenerParams, Said
 
 KEYS: Final = 500  # Idempotency-Keys that are remembered
@@ -99,7 +98,7 @@ def _events(given: Given, ontology: Ontology) -> tuple[list[Event], list[dict[st
             faults.append(_fault(f"/{place}", "invalid_value", "expected an object of fields"))
             continue
         try:
-            events.append(taken(row, ontology))
+            events.append(Event.from_dict(row, ontology))
         except InvalidValue as error:
             field = error.field.replace("~", "~0").replace("/", "~1")  # RFC 6901
             faults.append(_fault(f"/{place}/{field}", error.code, error.reason))
