@@ -89,18 +89,14 @@ class Processing(Runner):
 
     async def step(self, entry: Entry) -> None:
         """Take one entry through the segment, from the member whose stream it was in."""
-        try:
-            body = events_of(entry)
-            total = len(decode(body))
-        except FrameBroken as error:
-            await self.refuse(entry, error)
-            return
-        self.enter("running")
         message, _, child = entry.position.partition(".")
-        work = Work(entry, body, total, int(message or 0), int(child or 0))
         try:
+            work = Work(entry, events_of(entry), entry.count, int(message or 0), int(child or 0))
+            self.enter("running")
             while work.low < work.total:
                 await self._advance(work)
+        except FrameBroken as error:
+            await self.refuse(entry, error)
         except NotMine:
             return
 

@@ -1,49 +1,44 @@
 """Marks that belong to whoever set them first, and a cache: both shared by all workers, both bounded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 from intelstream.transport.link import ServerTrouble
 from intelstream.transport.transport import Transport
 
 GENERATIONS: Final = 4  # a mark lives exactly to a quarter of its time
-PREFIXES: Final = 4096  # so that a bucket of a million marks stays small enough to be packed
+PREFIX: Final = 3  # hex digits: 4096 buckets a generation, so that those of half a million marks are still packed
 
 
 class StageMarks:
     """`ctx.claims` of one stage.
 
     A mark is a field of a hash: buckets by the first bits of the key's digest, so that the server packs them (about 43
-    bytes a mark), and by generation, so that they go as a whole when their time is over. `most` bounds their number:
-    beyond it the oldest generation goes early, and `on_evicted` is told how many went.
+    bytes a mark), and by generation, so that they go as a whole when their time is over.
     """
 
-    def __init__(self, transport: Transport, stage: str, now: Any, most: int = 10_000_000) -> None:
+    def __init__(self, transport: Transport, stage: str, now: Callable[[], datetime]) -> None:
         self._transport = transport
         self._stage = stage
         self._now = now
-        self._most = most
 
     async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float) -> list[str]:
         if not claims:
             return []
         span = max(1.0, ttl / GENERATIONS)
         newest = int(self._now().timestamp() / span)
-        keys: list[str] = []
-        places: dict[int, int] = {}
-        args: list[Any] = [GENERATIONS + 1, int((GENERATIONS + 1) * span * 1000)]
-        for key, owner in claims:
-            digest = blake2b(key.encode(), digest_size=16).digest()
-            prefix = int.from_bytes(digest[:2]) % PREFIXES
-            place = places.get(prefix)
-            if place is None:
-                place = places[prefix] = len(keys) + 1
-                lane = self._transport.lane
-                keys += (lane.marks(self._stage, newest - age, f"{prefix:x}") for age in range(GENERATIONS + 1))
-            args += (place, digest[1:], bytes.fromhex(owner))
-        answer = await self._transport.run("claim", keys, *args)
-        return [bytes(owner).hex() for owner in answer[:-1]]
+        digests = [blake2b(key.encode(), digest_size=17).hexdigest() for key, _ in claims]
+        prefixes = "".join([digest[:PREFIX] for digest in digests])
+        records = bytes.fromhex(
+            "".join([digest[4:] + owner for digest, (_, owner) in zip(digests, claims, strict=True)])
+        )
+        base = [self._transport.lane.marks(self._stage)]
+        lives = int((GENERATIONS + 1) * span * 1000)
+        answer, _ = await self._transport.run("claim", base, newest, GENERATIONS + 1, lives, prefixes, records)
+        owners = bytes(answer).hex()
+        return [owners[place : place + 32] for place in range(0, len(owners), 32)]
 
 
 class StageCache:

@@ -46,8 +46,9 @@ class Lane:
         """Dead letters of a stage."""
         return self._key("dead", stage)
 
-    def marks(self, stage: str, generation: int, prefix: str) -> str:
-        return self._key("marks", f"{stage}:{generation}:{prefix}")
+    def marks(self, stage: str) -> str:
+        """Return what the names of all buckets of marks begin with."""
+        return self._key("marks", f"{stage}:")
 
     def cache(self, stage: str, key: str) -> str:
         return self._key("cache", f"{stage}:{key}")

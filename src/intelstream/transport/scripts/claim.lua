@@ -1,23 +1,31 @@
--- Marks belong to whoever set them first. KEYS are buckets, `g` for each prefix: the generation written to first, then
--- the older ones that still live. ARGV 1 g, 2 milliseconds a bucket lives, then triples: place of the prefix's first
--- bucket in KEYS, rest of the digest, owner. Answers the owner of each, and the number of new marks at the end.
-local g, ttl = tonumber(ARGV[1]), ARGV[2]
+-- Marks belong to whoever set them first. A mark is a field of a hash: buckets by prefix and generation, all in the slot
+-- of KEYS[1], whose name theirs begin with. A frame makes thousands of them, so they are named here and not in KEYS.
+-- KEYS 1 name in front of every bucket. ARGV 1 newest generation, 2 number of generations that may hold a mark,
+-- 3 milliseconds a bucket lives, 4 prefixes, as many bytes as hex digits of each, 5 records of 31 bytes: 15 of the
+-- key's digest, 16 of the owner. Answers the owners, one after the other, and the number of new marks.
+local newest, generations = tonumber(ARGV[1]), tonumber(ARGV[2])
+local prefixes, records = ARGV[4], ARGV[5]
+local tails = {}
+for age = 0, generations - 1 do tails[age + 1] = KEYS[1] .. (newest - age) .. ':' end
 local owners, new = {}, 0
-for i = 3, #ARGV, 3 do
-  local first, rest, owner = tonumber(ARGV[i]), ARGV[i + 1], ARGV[i + 2]
+local count = #records / 31
+local width = #prefixes / count
+for i = 0, count - 1 do
+  local prefix = string.sub(prefixes, i * width + 1, i * width + width)
+  local rest = string.sub(records, i * 31 + 1, i * 31 + 15)
+  local owner = string.sub(records, i * 31 + 16, i * 31 + 31)
   local found = false
-  for k = first, first + g - 1 do
-    found = redis.call('HGET', KEYS[k], rest)
+  for age = 1, generations do
+    found = redis.call('HGET', tails[age] .. prefix, rest)
     if found then break end
   end
   if not found then
-    if redis.call('HSET', KEYS[first], rest, owner) == 1 and redis.call('HLEN', KEYS[first]) == 1 then
-      redis.call('PEXPIRE', KEYS[first], ttl)
-    end
+    local bucket = tails[1] .. prefix
+    redis.call('HSET', bucket, rest, owner)
+    if redis.call('HLEN', bucket) == 1 then redis.call('PEXPIRE', bucket, ARGV[3]) end
     found = owner
     new = new + 1
   end
-  owners[#owners + 1] = found
+  owners[i + 1] = found
 end
-owners[#owners + 1] = new
-return owners
+return {table.concat(owners), new}
