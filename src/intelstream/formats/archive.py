@@ -143,9 +143,7 @@ def _zip(file: BinaryIO, wanted: Sequence[str], spool: Spool, budget: _Budget) -
     bounded.allow(DIRECTORY)
     with zipfile.ZipFile(bounded) as archive:
         members = archive.infolist()
-        chosen = _chosen(
-            [(info.filename, info) for info in members if _is_file(info)], wanted, budget, len(members)
-        )
+        chosen = _chosen([(info.filename, info) for info in members if _is_file(info)], wanted, budget, len(members))
         for name, info in chosen:
             budget.take(info.file_size, name)
         for name, info in chosen:
