@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,7 @@ class Appender:
         self._open: OrderedDict[str, Grown] = OrderedDict()
         self._journal = Journal(name, directory)
         self._since: dict[str, float] = {}  # path -> when it was first added to, if the journal has it
+        self._changed: set[Path] = set()  # directories with names that are not on the disk yet
         self._lock = threading.Lock()
 
     def resume(self, saved: Any) -> None:
@@ -115,8 +116,14 @@ class Appender:
                 for path in written:
                     with _told(path):
                         os.fdatasync(self._open[path].number)
+                for directory in self._changed:
+                    with _told(str(directory)):
+                        sync(directory)
+                self._changed.clear()
             except Unavailable:
-                self._undo(written)
+                for path in written:
+                    with suppress(OSError):  # else the next write does it
+                        os.ftruncate(self._open[path].number, self._open[path].length)
                 raise
             for path, part in written.items():
                 self._open[path].length += len(part)
@@ -130,12 +137,6 @@ class Appender:
         for file in self._open.values():
             os.close(file.number)
         self._open.clear()
-
-    def _undo(self, parts: Iterable[str]) -> None:
-        for path in parts:
-            if file := self._open.get(path):
-                with suppress(OSError):  # else the next write does it
-                    os.ftruncate(file.number, file.length)
 
     def _retire(self, keep: Container[str], now: float) -> None:
         """Close what was used least lately, and forget what the journal need not hold: all of that is committed."""
@@ -181,7 +182,7 @@ class Appender:
             size = status.st_size
             file = Grown(path, number, status.st_ino, size, generation or self._next(path), since or status.st_mtime)
             if length is None:
-                sync(Path(path).parent)
+                self._changed.add(Path(path).parent)
                 known, base = self._journal.files.get(path, (0, 0))
                 if known == file.inode and base < size:
                     file.doubt = base
@@ -258,8 +259,8 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except BlockingIOError as error:
-        cure = "stop it, or give another `path`"
-        raise Unavailable(f"writing {path}: another process has the file; {cure}") from error
+        text = f"writing {path}: another process has the file; stop it, or give another `path`"
+        raise Unavailable(text) from error
     except OSError as error:
         raise Unavailable(f"writing {path}: {error.strerror}") from error
 
