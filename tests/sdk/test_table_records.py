@@ -26,9 +26,7 @@ LINES: dict[str, tuple[bytes, dict[str, Any], list[str]]] = {
 
 
 def lines(data: bytes, *, encoding: str = "utf-8", reject: bool = False, longest: int = 1 << 20) -> list[str]:
-    return [
-        line for block in read_lines(io.BytesIO(data), encoding, reject=reject, longest=longest) for line in block
-    ]
+    return [line for block in read_lines(io.BytesIO(data), encoding, reject=reject, longest=longest) for line in block]
 
 
 @pytest.mark.parametrize(("data", "how", "expected"), LINES.values(), ids=LINES)
@@ -44,7 +42,7 @@ def test_a_line_that_is_too_long_costs_only_itself_and_no_memory(size: int) -> N
     assert found[-1] == "behind"
     assert isinstance(found[1], Broken)
     assert len(found) == 3
-    assert "at most 8 bytes" in str(found[1].error)
+    assert "at most 8B" in str(found[1].error)
     assert len(found[1]) < 5000
 
 

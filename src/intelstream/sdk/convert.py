@@ -19,6 +19,7 @@ SAMPLE: Final = datetime(2024, 3, 2, 10, 11, 12, 345678, tzinfo=UTC)
 CALL: Final = re.compile(r"(\w+)(?:\((.*)\))?", re.DOTALL)
 TRUE: Final = frozenset({"true", "yes", "y", "on", "1"})
 FALSE: Final = frozenset({"false", "no", "n", "off", "0"})
+NUMBERS: Final = frozenset({"int", "float", "bool", "asn"})
 DEFANGED: Final = (
     (re.compile(r"\bh(?:xx|\*\*|__)p(s?)(?=\[?:)", re.IGNORECASE), r"http\1"),
     (re.compile(r"\[\s*(\.|:|@|/|://)\s*\]|\(\s*(\.|@)\s*\)|\{\s*(\.|@)\s*\}"), r"\1\2\3"),
@@ -48,6 +49,11 @@ def converter(notation: object) -> Converter:
     known = (*PLAIN, "time(…)", "map({…})")
     near = get_close_matches(str(notation), known, n=1)
     raise ValueError(f"no converter {notation!r}; " + (f"did you mean {near[0]!r}?" if near else ", ".join(known)))
+
+
+def makes_value(notation: object) -> bool:
+    """Tell whether what stands behind `as:` gives a value whenever it does not fail."""
+    return makes_time(notation) or (isinstance(notation, str) and notation in NUMBERS)
 
 
 def makes_time(notation: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from intelstream.errors import InvalidValue
 from intelstream.sdk.lines import Broken, size_of
 from intelstream.sdk.stage import Row
+from intelstream.sdk.types import Size
 
 BLANKS: Final = " \t\r"
 SHOWN: Final = 80  # characters of a record in an error
@@ -65,7 +66,7 @@ class Delimited:
                         left = lines[first:]
                         break
                     if count > 1:
-                        line = "\n".join(islice(lines, first, first + count))  # noqa: PLW2901 - the whole of it
+                        line = "\n".join(lines[first : first + count])  # noqa: PLW2901 - the whole of it
                         deque(islice(rest, count - 1), maxlen=0)
                     text = line.removesuffix("\r")
                 else:
@@ -104,10 +105,11 @@ class Delimited:
 
     def _following(self, lines: list[str], first: int, used: list[str], *, final: bool) -> Iterator[str]:
         size = 0
-        for line in islice(lines, first, None):
+        for place in range(first, len(lines)):
+            line = lines[place]
             size += size_of(line) + 1
             if size > self.longest:
-                raise _bad(lines[first], f"expected a closing quote within {self.longest} bytes (`max_row_bytes`)")
+                raise _bad(lines[first], f"expected a closing quote within {Size(self.longest)} (`max_row_bytes`)")
             if type(line) is Broken:
                 raise line.error
             used.append(line)

@@ -7,6 +7,7 @@ from typing import Annotated, BinaryIO, Final
 from pydantic import AfterValidator
 
 from intelstream.errors import InvalidValue
+from intelstream.sdk.types import Size
 
 BLOCK: Final = 128 * 1024
 KEPT: Final = 4096  # characters of a line that is too long
@@ -132,7 +133,7 @@ def size_of(text: str) -> int:
 
 def _bounded(line: str, longest: int) -> str:
     fits = len(line) * 4 <= longest or size_of(line) <= longest
-    return line if fits else Broken.of(line, f"expected at most {longest} bytes (`max_row_bytes`)")
+    return line if fits else Broken.of(line, f"expected at most {Size(longest)} (`max_row_bytes`)")
 
 
 def _undecoded(line: str) -> bool:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, BinaryIO, Final, Literal, TypeVar
+from typing import Any, BinaryIO, Final, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from intelstream.errors import InvalidValue
 from intelstream.ontology import Report
@@ -12,7 +12,7 @@ from intelstream.sdk.columns import Column, ColumnsEither
 from intelstream.sdk.fieldchecks import check_of
 from intelstream.sdk.lines import Broken, cuttable, read_lines
 from intelstream.sdk.patterns import Expression, Pattern
-from intelstream.sdk.rowplan import WRONG, cell
+from intelstream.sdk.rowplan import PLACEHOLDER, WRONG, cell
 from intelstream.sdk.stage import Lines, Row
 from intelstream.sdk.table import SHOWN, TableParams, TableParser
 from intelstream.sdk.types import FieldName
@@ -38,6 +38,16 @@ class HeadedParams(TableParams):
         "name of a column to the same."
     )
     header: Literal["none", "skip", "names"] = Field("none", description="What the first row is.")
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        if isinstance(self.columns, dict) != (self.header == "names"):
+            raise ValueError("columns with names and `header: names` go together")
+        if not isinstance(self.columns, dict):
+            for name in (name for text in self.compose.values() for name in PLACEHOLDER.findall(text)):
+                if not (name.isascii() and name.isdecimal()):
+                    raise ValueError(f"`compose` counts columns from {{0}} where they have no names, got {{{name}}}")
+        return self
 
 
 L = TypeVar("L", bound=LineParams)

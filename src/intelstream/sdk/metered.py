@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from intelstream.errors import InvalidValue
 from intelstream.sdk.lines import BLOCK, decoded, decoder_of
+from intelstream.sdk.types import Size
 
 
 class Metered:
@@ -36,7 +37,7 @@ class Metered:
             data = self._file.read(size)
             self._taken += len(data)
             if self._taken > self._longest + size:
-                raise InvalidValue("report", "", f"expected records of at most {self._longest} bytes (`max_row_bytes`)")
+                raise InvalidValue("report", "", f"expected records of at most {Size(self._longest)} (`max_row_bytes`)")
             if self._decoder is None:
                 return data
             text = decoded(self._decoder, data, self._encoding)

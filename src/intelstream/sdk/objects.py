@@ -51,7 +51,7 @@ class ObjectTable(TableParser[O]):
         except (TypeError, RecursionError) as error:
             return Row("", InvalidValue("row", "", f"expected JSON that can be written again: {error}"))
         if len(text) * 4 > self.params.max_row_bytes < size_of(text):
-            reason = f"expected at most {self.params.max_row_bytes} bytes (`max_row_bytes`)"
+            reason = f"expected at most {self.params.max_row_bytes} (`max_row_bytes`)"
             return Row(text[:KEPT], InvalidValue("row", text[:SHOWN], reason))
         if not isinstance(value, dict):
             return Row(text, InvalidValue("row", text[:SHOWN], "expected a JSON object"))

@@ -13,7 +13,7 @@ from intelstream.ontology.event import EMPTY
 from intelstream.ontology.extra import extra_key
 from intelstream.ontology.fields import Check, reason
 from intelstream.sdk.columns import Column
-from intelstream.sdk.convert import Converter, converter, makes_time, spelt
+from intelstream.sdk.convert import Converter, converter, makes_time, makes_value, spelt
 from intelstream.sdk.fieldchecks import FieldCheck, Reading, check_of
 from intelstream.sdk.patterns import Pattern
 
@@ -38,6 +38,7 @@ class Source:
     match: Pattern | None = None
     split: str | None = None
     convert: Converter | None = None
+    makes_value: bool = True  # the converter does, whenever it does not fail
     timed: bool = False
 
 
@@ -56,7 +57,7 @@ class Step:
         """Whether one cell goes to one field, and nothing has to be looked for in it."""
         alone = len(self.sources) == 1 and len(self.fields) == 1 and not self.lenient
         source = self.sources[0]
-        as_it_is = source.place is not None and not source.match and not source.split
+        as_it_is = source.place is not None and source.makes_value and not source.match and not source.split
         return alone and as_it_is and self.fields[0] != "extra"
 
 
@@ -93,6 +94,7 @@ def _source(place: int, column: Column) -> Source:
         Pattern(column.match) if column.match else None,
         column.split,
         converter(column.convert) if column.convert is not None else None,
+        makes_value=column.convert is None or makes_value(column.convert),
         timed=makes_time(column.convert),
     )
 

@@ -45,7 +45,7 @@ class HtmlTable(TableParser[Params]):
     def records(self, report: Report) -> Iterator[sdk.Row]:
         params = self.params
         if report.size > params.max_bytes:
-            raise InvalidValue("report", report.size, f"expected at most {params.max_bytes} bytes (`max_bytes`)")
+            raise InvalidValue("report", report.size, f"expected at most {params.max_bytes} (`max_bytes`)")
         text = read_text(report.raw, params.encoding, reject=params.undecodable == "reject")
         if text.strip():
             yield from below_header(self._rows(text), params.header, self.sources)
