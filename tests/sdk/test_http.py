@@ -54,9 +54,7 @@ def answers(status: int, body: str = "", **headers: str) -> loopback.Handler:
 
 # -- every failure is one of ours ---------------------------------------------------------------------------
 
-KEY = ConnectionKey(
-    "host.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
-)
+KEY = ConnectionKey("host.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 TARGET = aiohttp.RequestInfo(URL("http://host.example/?token=hush"), "GET", headers={}, real_url=URL())  # type: ignore[arg-type]
 HARD_TO_MAKE: dict[type[Exception], Callable[[type[Any]], Exception]] = {
     client_exceptions.ClientResponseError: lambda kind: kind(TARGET, (), status=400, message="torn"),
@@ -86,9 +84,7 @@ def every_failure() -> list[Exception]:
     }
     made = []
     for kind in sorted(found, key=str):
-        make = next(
-            (make for base, make in HARD_TO_MAKE.items() if issubclass(kind, base)), lambda kind: kind("torn")
-        )
+        make = next((make for base, make in HARD_TO_MAKE.items() if issubclass(kind, base)), lambda kind: kind("torn"))
         made.append(make(kind))
     return [*made, TimeoutError(), OSError(104, "Connection reset by peer"), ssl.SSLError("bad record")]
 
@@ -441,9 +437,7 @@ async def test_what_is_large_lands_in_a_file(size: int, *, as_file: bool) -> Non
         testing.open_stage("collectors.http", given, world=testing.World(live=True)) as run,
     ):
         spool = Spool(run.stage.ctx)
-        found = (
-            await Client(run.stage.ctx, run.stage.params).download(spool, url=str(server.make_url("/")))
-        ).content
+        found = (await Client(run.stage.ctx, run.stage.params).download(spool, url=str(server.make_url("/")))).content
 
         assert isinstance(found, Path) is as_file
         assert (found.read_bytes() if isinstance(found, Path) else found) == content
@@ -455,15 +449,34 @@ async def test_a_download_that_is_too_large_leaves_nothing() -> None:
     parts = [CHUNKED]
     async with (
         loopback.says(*parts, endless=b"10000\r\n" + b"x" * 65536 + b"\r\n") as url,
-        testing.open_stage(
-            "collectors.http", {"url": url, "max_bytes": "3MiB"}, world=testing.World(live=True)
-        ) as run,
+        testing.open_stage("collectors.http", {"url": url, "max_bytes": "3MiB"}, world=testing.World(live=True)) as run,
     ):
         spool = Spool(run.stage.ctx)
         with pytest.raises(Rejected, match="more than 3MiB"):
             await Client(run.stage.ctx, run.stage.params).download(spool)
 
         assert list(spool.directory.glob("*")) == []
+
+
+async def test_a_spool_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_bytes(b"in the way")
+    world = testing.World(live=True, directory=tmp_path)
+    async with (
+        loopback.says(CHUNKED, endless=b"10000\r\n" + b"x" * 65536 + b"\r\n") as url,
+        testing.open_stage("collectors.http", {"url": url}, world=world) as run,
+    ):
+        with pytest.raises(Unavailable, match=f"spooling to {tmp_path}/spool: File exists"):
+            await Client(run.stage.ctx, run.stage.params).download(Spool(run.stage.ctx))
+
+
+async def test_what_is_posted_goes_below_the_url_in_one_piece() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=f"{request.path} {request.content_type} {len(await request.read())}")
+
+    async with loopback.http(answer) as server, client(server.make_url("/top/")) as http:
+        assert (await http.post("_bulk", bytes(2 * 2**20), "application/x-ndjson")).body == (
+            b"/top/_bulk application/x-ndjson 2097152"
+        )
 
 
 # -- parameters ---------------------------------------------------------------------------------------------

@@ -127,9 +127,7 @@ WRONG: dict[str, tuple[bytes, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize(("body", "faults"), WRONG.values(), ids=WRONG)
-async def test_events_that_are_wrong_are_named_and_none_is_taken(
-    body: bytes, faults: list[tuple[str, str]]
-) -> None:
+async def test_events_that_are_wrong_are_named_and_none_is_taken(body: bytes, faults: list[tuple[str, str]]) -> None:
     async with pushing(accepts="events") as pushed, pushed.running():
         status, document = await pushed.post(body)
 
@@ -172,6 +170,17 @@ async def test_a_body_without_end_is_cut_off() -> None:
         async with pushed.http.post(pushed.url, data=endless()) as answer:
             assert answer.status == 413
         assert list((pushed.run.stage.ctx.directory / "spool").glob("*")) == []
+
+
+async def test_a_body_for_which_there_is_no_room_is_to_be_sent_again() -> None:
+    async with pushing() as pushed, pushed.running():
+        spool = pushed.run.stage.ctx.directory / "spool"
+        spool.write_bytes(b"in the way")
+        status, document = await pushed.post(bytes(2 * 2**20))
+        spool.unlink()
+
+        assert (status, document["detail"]) == (503, f"spooling to {spool}: File exists")
+        assert pushed.taken == []
 
 
 async def test_other_methods_and_paths_are_not_there() -> None:
