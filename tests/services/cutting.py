@@ -64,9 +64,9 @@ class CuttingProxy:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            writer.close()
-            server_writer.close()
+            for one in (writer, server_writer):
+                one.close()
+            await asyncio.gather(*tasks, writer.wait_closed(), server_writer.wait_closed(), return_exceptions=True)
 
     async def _requests(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, asked: deque[bool]) -> None:
         waiting = bytearray()
@@ -103,5 +103,13 @@ async def cutting_proxy(target: Path) -> AsyncGenerator[CuttingProxy]:
     """Listen on a socket of its own and pass everything on to the server's."""
     with tempfile.TemporaryDirectory(prefix="intelstream-tests-") as directory:
         proxy = CuttingProxy(target, Path(directory) / "proxy.sock")
-        async with await asyncio.start_unix_server(proxy.serve, proxy.path):
-            yield proxy
+        async with asyncio.TaskGroup() as group:
+            served: list[asyncio.Task[None]] = []
+
+            def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                served.append(group.create_task(proxy.serve(reader, writer)))
+
+            async with await asyncio.start_unix_server(serve, proxy.path):
+                yield proxy
+                for task in served:
+                    task.cancel()

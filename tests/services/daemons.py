@@ -29,8 +29,9 @@ async def keeping(
     server: str = "bundled",
     memory: int = MEMORY,
     runtime_dir: str | None = None,
+    supervised: bool = True,
 ) -> AsyncGenerator[BundledServer]:
-    """Hold the state directory and keep its server alive while the context lasts."""
+    """Hold the state directory and, unless not supervised, keep its server alive while the context lasts."""
     with StateDirectory(path) as directory:
         bundled = BundledServer(
             directory,
@@ -41,9 +42,10 @@ async def keeping(
             runtime_dir=runtime_dir,
         )
         async with bundled, asyncio.TaskGroup() as group:
-            watch = group.create_task(bundled.supervise())
+            watch = group.create_task(bundled.supervise()) if supervised else None
             yield bundled
-            watch.cancel()
+            if watch:
+                watch.cancel()
 
 
 async def main() -> None:
