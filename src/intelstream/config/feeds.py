@@ -110,6 +110,7 @@ class Expansion:
         found = [Path(str(file)) for file in folder.iterdir() if file.name.startswith("sample.")]
         if len(found) != 1:
             self.reading.faults.add((*self.place, "sample"), f"{self.entry.feed} has no sample")
+            self.reading.faults.unread.add((*self.place, "with"))
         return tuple(found[:1])
 
     def _place_marks(self, feed: Feed, part: str, mine: Mapping[str, Any], place: Place) -> None:

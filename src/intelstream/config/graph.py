@@ -1,12 +1,12 @@
 """Checks how the stages of a pipeline are connected: who sends to whom, by which path, and whether that can work."""
 
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from itertools import combinations
 from typing import Any, Final
 
 from intelstream.config.building import Node
 from intelstream.config.entries import Target, targets
-from intelstream.config.parts import Ways
 from intelstream.formats.faults import Faults, near
 from intelstream.formats.yaml import Place
 from intelstream.runtime.plan import cycle
@@ -14,6 +14,7 @@ from intelstream.runtime.spec import ERROR, kind_of
 from intelstream.sdk import Collector, Expert, Output, Parser
 
 DEFAULT: Final = "default"
+MOST_CYCLES: Final = 20  # that are named
 
 
 def check(nodes: Mapping[str, Node], entries: Mapping[str, Any], faults: Faults) -> None:
@@ -22,9 +23,9 @@ def check(nodes: Mapping[str, Node], entries: Mapping[str, Any], faults: Faults)
     for node in nodes.values():
         graph.ends(node)
         graph.receivers(node)
-    graph.cycles()
     graph.lonely()
-    graph.doubled()
+    if graph.cycles():
+        graph.doubled()
 
 
 class _Graph:
@@ -33,12 +34,9 @@ class _Graph:
         self.entries = entries
         self.faults = faults
         self.unknown = False  # whether somebody sends to a stage that is not there
-        self.senders = {name: list(self._senders(name)) for name in nodes}
-
-    def _senders(self, name: str) -> Iterator[str]:
-        for node in self.nodes.values():
-            if any(name in way for way in (node.ways or {}).values()):
-                yield node.name
+        self.sound = {
+            name: {path: list(way) for path, way in (node.ways or {}).items()} for name, node in nodes.items()
+        }
 
     def targets(self, node: Node) -> Iterator[tuple[Target, Place]]:
         """Yield whom a stage sends to, each with where the file says so."""
@@ -91,38 +89,50 @@ class _Graph:
             if (far := self.nodes.get(target.name)) is None:
                 self.unknown = True
                 self.faults.add(place, near(f"no stage {target.name!r}", target.name, self.nodes))
-            elif far.stage and (text := _misfit(node, target, far)):
+            elif text := _misfit(node, target, far):
                 self.faults.add(place, text)
+                self.drop(node.name, target.name)
 
-    def cycles(self) -> None:
-        """Name every cycle, each at the way that closes it."""
-        ways = {
-            name: dict.fromkeys(t for way in (node.ways or {}).values() for t in way)
-            for name, node in self.nodes.items()
-        }
+    def drop(self, name: str, target: str) -> None:
+        """Leave a way out of what follows: one that cannot be says nothing of the rest."""
+        for way in self.sound[name].values():
+            way[:] = [other for other in way if other != target]
+
+    def followers(self, name: str, *, errors: bool = True) -> list[str]:
+        """Return whom a stage sends to, by ways that can be."""
+        ways = self.sound[name].items()
+        found = (target for path, way in ways if errors or path != ERROR for target in way if target in self.nodes)
+        return list(dict.fromkeys(found))
+
+    def cycles(self) -> bool:
+        """Name the cycles, each at the way that closes it; say whether there are no more than were named."""
         order = list(self.nodes)
-        while around := [name for name in cycle(ways) if name in self.nodes]:
+        for _ in range(MOST_CYCLES):
+            if not (around := cycle({name: self.followers(name) for name in order})):
+                return True
             ring = around[:-1]
             first = min(range(len(ring)), key=lambda n: order.index(ring[n]))
             ring = ring[first:] + ring[:first]
             last = self.nodes[ring[-1]]
             place = next((place for target, place in self.targets(last) if target.name == ring[0]), last.way)
             self.faults.add(place, f"a cycle: {' -> '.join((*ring, ring[0]))}")
-            del ways[ring[-1]][ring[0]]
+            self.drop(ring[-1], ring[0])
+        return False
 
     def lonely(self) -> None:
         """Warn of stages that nobody sends to, unless it is not known who was meant."""
         if any(node.ways is None for node in self.nodes.values()) or self.unknown:
             return
+        sent_to = {name for node in self.nodes.values() for way in (node.ways or {}).values() for name in way}
         for name, node in self.nodes.items():
-            if node.stage and not issubclass(node.stage, Collector) and not self.senders[name]:
+            if node.stage and not issubclass(node.stage, Collector) and name not in sent_to:
                 self.faults.add(node.place, "nobody sends to it: it never gets anything", level="warning")
 
     def doubled(self) -> None:
         """Warn where an event that is sent to several stages can reach an output more than once."""
-        reached = {name: self._outputs(name, frozenset()) for name in self.nodes}
+        reached = self.reached()
         for node in self.nodes.values():
-            for path, way in (node.ways or {}).items():
+            for path, way in self.sound[node.name].items():
                 for one, other in combinations(dict.fromkeys(name for name in way if name in reached), 2):
                     for output in sorted(reached[one] & reached[other]):
                         place = next(
@@ -132,18 +142,15 @@ class _Graph:
                         text = f"an event can reach {output!r} by two routes: through {one!r} and through {other!r}"
                         self.faults.add(place, text, level="warning")
 
-    def _outputs(self, name: str, behind: frozenset[str]) -> frozenset[str]:
-        """Return the outputs that an event can reach from a stage, if nothing goes wrong."""
-        node = self.nodes.get(name)
-        if node is None or name in behind:
-            return frozenset()
-        if node.stage and issubclass(node.stage, Output):
-            return frozenset((name,))
-        ways: Ways = node.ways or {}
-        found = (
-            self._outputs(target, behind | {name}) for path, way in ways.items() if path != ERROR for target in way
-        )
-        return frozenset[str]().union(*found)
+    def reached(self) -> dict[str, frozenset[str]]:
+        """Return for each stage the outputs that an event can reach from it, if nothing goes wrong."""
+        far = {name: self.followers(name, errors=False) for name in self.nodes}
+        found: dict[str, frozenset[str]] = {}
+        for name in TopologicalSorter(far).static_order():
+            stage = self.nodes[name].stage
+            own = [name] if stage and issubclass(stage, Output) else []
+            found[name] = frozenset(own).union(*(found[target] for target in far[name]))
+        return found
 
 
 def _misfit(node: Node, target: Target, far: Node) -> str | None:

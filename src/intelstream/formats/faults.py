@@ -82,9 +82,7 @@ class Faults:
             self.files.setdefault(fault.file)
             self.found[fault] = None
 
-    def check(
-        self, model: type[M], value: object, place: Place, context: Mapping[str, Any] | None = None
-    ) -> M | None:
+    def check(self, model: type[M], value: object, place: Place, context: Mapping[str, Any] | None = None) -> M | None:
         """Return the model, or None after noting each fault that it finds."""
         try:
             return model.model_validate(value, context=dict(context or {}))
@@ -161,10 +159,24 @@ def _place(error: ErrorDetails, value: object) -> Place:
     return tuple(place)
 
 
+def _inner(model: type[BaseModel], steps: Iterable[int | str]) -> type[BaseModel]:
+    """Return the model that a part of another one is."""
+    for step in steps:
+        for name, info in model.model_fields.items():
+            if (
+                step in (name, info.alias)
+                and isinstance(info.annotation, type)
+                and issubclass(info.annotation, BaseModel)
+            ):
+                model = info.annotation
+                break
+    return model
+
+
 def _text(error: ErrorDetails, model: type[BaseModel]) -> str:
     kind = error["type"]
     if kind == "extra_forbidden":
-        names = (info.alias or name for name, info in model.model_fields.items())
+        names = (info.alias or name for name, info in _inner(model, error["loc"][:-1]).model_fields.items())
         return near("unknown name", str(error["loc"][-1]), names)
     if kind == "literal_error":
         expected = str(error.get("ctx", {}).get("expected", ""))
