@@ -1,0 +1,120 @@
+"""A full disk: the ballast is given up, the append-only file is rewritten, writes go on, and nothing is lost."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from intelstream.errors import IntelstreamError
+from intelstream.runtime.server import BundledServer
+from intelstream.transport.link import connect
+from services import servers
+from services.daemons import keeping
+from services.servers import until
+from services.test_server import ask
+
+SIZE = 96 * 2**20
+BALLAST = 32 * 2**20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MiB."""
+    mount = servers.program("mount", "mount")
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(  # noqa: S603 - our own command
+        [mount, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
+    yield place
+    subprocess.run([mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
+
+
+async def write_until_refused(server: BundledServer) -> None:
+    """Pass messages through until the server takes no more."""
+    with pytest.raises(IntelstreamError, match="MISCONF"):
+        await write_without_end(server)
+
+
+async def write_without_end(server: BundledServer) -> None:
+    async with connect(server.address) as call:
+        while True:
+            added = await call("XADD", "s", "*", "d", "x" * 200_000)
+            await call("XDEL", "s", added)
+
+
+async def write(server: BundledServer) -> None:
+    """Write as soon as the server takes it."""
+    async with asyncio.timeout(30), connect(server.address) as call:
+        while True:
+            with suppress(IntelstreamError):
+                await call("INCR", "written")
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_disk_full_of_the_servers_own_files_heals(small_disk: Path, program: str) -> None:
+    troubles: list[str] = []
+    ballast = small_disk / "ballast"
+    async with keeping(small_disk, troubles, server=program) as server:
+        assert ballast.stat().st_blocks * 512 == BALLAST
+        await ask(server.address, "CONFIG", "SET", "auto-aof-rewrite-percentage", "0")
+        for turn in range(1, 3):
+            await write_until_refused(server)
+            await write(server)
+            await until(lambda: not troubles or "room again" in troubles[-1], "room again")
+            await until(ballast.exists, "the ballast")
+
+            assert await ask(server.address, "GET", "written") == str(turn).encode()
+            assert sum("giving up the ballast" in text for text in troubles) == turn
+        await server.barrier()
+        assert server.restarts == 0
+    async with keeping(small_disk, [], server=program) as server:
+        assert await ask(server.address, "GET", "written") == b"2"
+
+
+async def test_a_disk_full_of_something_else_is_waited_out(small_disk: Path, program: str) -> None:
+    troubles: list[str] = []
+    ballast, foreign = small_disk / "ballast", small_disk / "somebody's"
+    async with keeping(small_disk, troubles, server=program) as server:
+        assert not server.low_on_disk
+        fill(foreign)
+        await write_until_refused(server)
+        await until(lambda: not ballast.exists(), "the ballast given up")
+        await write(server)
+        assert not any("does not help" in text for text in troubles)
+
+        fill(foreign)
+        await write_until_refused(server)
+        await until(lambda: any("does not help" in text for text in troubles), "a call for help")
+        assert str(small_disk) in troubles[-1]
+        assert server.low_on_disk
+        foreign.unlink()
+        await write(server)
+        await until(ballast.exists, "the ballast")
+        assert await ask(server.address, "GET", "written") == b"2"
+        assert server.restarts == 0
+
+
+async def test_a_start_on_a_full_disk_gives_up_the_ballast_first(small_disk: Path, program: str) -> None:
+    async with keeping(small_disk, [], server=program) as server:
+        await write(server)
+    fill(small_disk / "somebody's")
+
+    async with keeping(small_disk, [], server=program) as server:
+        await write(server)
+        assert await ask(server.address, "GET", "written") == b"2"
+        assert not (small_disk / "ballast").exists()
+
+
+def fill(file: Path) -> None:
+    """Let a file take what is left of its disk."""
+    with file.open("ab") as out:
+        free = os.statvfs(file)
+        os.posix_fallocate(out.fileno(), file.stat().st_size, free.f_bavail * free.f_frsize)
