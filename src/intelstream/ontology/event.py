@@ -13,8 +13,8 @@ from intelstream.ontology import ids
 from intelstream.ontology.extra import EXTRA, extra_key, extras, folded, is_extra, nested
 from intelstream.ontology.fields import STANDARD, Ontology, reason
 from intelstream.ontology.key import Key
-from intelstream.ontology.plain import plain, scrubbed
-from intelstream.ontology.text import decoded, json_object, text
+from intelstream.ontology.plain import plain
+from intelstream.ontology.text import decoded, json_object, spelt, text
 
 T = TypeVar("T")
 EMPTY: Final = frozenset({"", "-", "N/A", None})
@@ -233,7 +233,7 @@ class Event:
             del self["extra"]
             self.fields |= {extra_key(name): one for name, one in found.items()}
         elif key == "raw":
-            self.raw = scrubbed(value) if isinstance(value, str) and value else text(value)
+            self.raw = spelt(value) if isinstance(value, str | bytes) and value else text(value)
         elif not (isinstance(key, str) and is_extra(key)):
             raise ValueError("no such field")
         elif value is None or value == "":
