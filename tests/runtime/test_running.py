@@ -218,7 +218,7 @@ async def test_a_report_whose_rows_mostly_fail_is_held_back_whole(tmp_path: Path
         stage("files", "outputs.file", None, {"path": str(tmp_path / "out.jsonl")}),
     )
     async with pipelines.run(spec, tmp_path) as daemon:
-        await until(lambda: daemon.statuses["rows"].dead)
+        await until(lambda: daemon.statuses["rows"].taken)
         [letter] = await ask(tmp_path / "var", "/dead/rows")
 
     assert letter["error"] == "TooManyBadRows"

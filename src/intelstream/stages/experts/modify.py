@@ -1,0 +1,65 @@
+"""Write fields where the rules of a file hold."""
+
+from collections.abc import AsyncIterator
+from typing import Self
+
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+
+from intelstream import sdk
+from intelstream.formats import rules
+from intelstream.ontology import Event
+from intelstream.sdk.types import ontology_of
+
+
+class Params(sdk.Params):
+    file: sdk.PathUnder = Field(description="The rules, in JSON or YAML, as IntelMQ has them.")
+    case_sensitive: bool = Field(True, description="Whether patterns tell capitals from small letters.")
+    maximum_matches: int | None = Field(None, ge=1, description="Number of rules after which an event is done.")
+    overwrite: bool = Field(True, description="Whether a rule replaces a value already there.")
+    _rules: tuple[rules.Rule, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _readable(self, info: ValidationInfo) -> Self:
+        self._rules = tuple(rules.read(self.file, ontology_of(info), case_sensitive=self.case_sensitive))
+        return self
+
+    @property
+    def rules(self) -> tuple[rules.Rule, ...]:
+        """The rules of the file, as they were when the parameters were read."""
+        return self._rules
+
+
+class Modify(sdk.Expert[Params]):
+    """Write fields where the rules of a file hold.
+
+    A rule is `{rulename, if: {field: condition}, then: {field: value}}`. A condition is a regular expression, a number
+    or boolean to be equal to, or empty for a field that has to be absent; all of a rule have to hold. A value may hold
+    `{msg[field]}` and `{matches[field][group]}`; an empty one removes the field. Rules run in order, each on what those
+    before it have written.
+    """
+
+    pure = True
+
+    async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
+        most = self.params.maximum_matches
+        for event in batch:
+            held = 0
+            for rule in self.params.rules:
+                matches = rule.matches(event)
+                if matches is None:
+                    continue
+                self._apply(rule, event, matches)
+                held += 1
+                if held == most:
+                    break
+            yield event
+
+    def _apply(self, rule: rules.Rule, event: Event, matches: rules.Matches) -> None:
+        for name, action in rule.actions.items():
+            value = action.filled(event, matches) if isinstance(action, rules.Template) else action
+            if name in event and not self.params.overwrite:
+                continue
+            if value is None or value == "":
+                del event[name]
+            else:
+                event[name] = value

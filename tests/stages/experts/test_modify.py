@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intelstream import testing
+
+RULES = [
+    {
+        "rulename": "zeus",
+        "if": {"malware.name": "^zeus(.*)$", "feed.name": "abuse"},
+        "then": {"classification.identifier": "zeus{matches[malware.name][1]}"},
+    },
+    {"rulename": "port", "if": {"source.port": 80, "comment": ""}, "then": {"comment": "{msg[source.ip]} on 80"}},
+    {"rulename": "gone", "if": {"status": "^offline$"}, "then": {"status": ""}},
+    {
+        "rulename": "named",
+        "if": {"source.url": "//(?P<host>[a-z.]+)/"},
+        "then": {"source.fqdn": "{matches[source.url][host]}"},
+    },
+]
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a group": (
+        {"malware.name": "zeus2", "feed.name": "abuse.ch"},
+        {"malware.name": "zeus2", "feed.name": "abuse.ch", "classification.identifier": "zeus2"},
+    ),
+    "all conditions have to hold": ({"malware.name": "zeus2"}, {"malware.name": "zeus2"}),
+    "a number, an absent field, a value": (
+        {"source.port": 80, "source.ip": "192.0.2.1"},
+        {"source.port": 80, "source.ip": "192.0.2.1", "comment": "192.0.2.1 on 80"},
+    ),
+    "a field that must be absent": ({"source.port": 80, "comment": "a"}, {"source.port": 80, "comment": "a"}),
+    "a field that goes": ({"status": "offline", "comment": "a"}, {"comment": "a"}),
+    "a named group": (
+        {"source.url": "http://host.example.com/"},
+        {"source.url": "http://host.example.com/", "source.fqdn": "host.example.com"},
+    ),
+}
+FAULTY = {
+    "no list": ("a: b", "expected a list of rules"),
+    "no rule": ("- 1", ":1:3: expected `rulename`"),
+    "an unknown field": ("- {rulename: a, if: {source.ipp: x}, then: {}}", ":1:22: source.ipp: no such field"),
+    "a broken pattern": ('- {rulename: a, if: {comment: "("}, then: {}}', "comment:"),
+    "a broken template": ('- {rulename: a, if: {}, then: {comment: "{msg.__class__}"}}', "expected {msg[FIELD]}"),
+    "broken YAML": ("- {", ":1:"),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.json"
+    path.write_text(json.dumps(RULES))
+    return path
+
+
+@pytest.mark.parametrize(("given", "expected"), CASES.values(), ids=CASES)
+async def test_modify(file: Path, given: dict[str, Any], expected: dict[str, Any]) -> None:
+    result = await testing.run_stage("experts.modify", {"file": str(file)}, [given])
+
+    assert result.outputs == {"default": [expected | {"__type": "Event"}]}
+
+
+async def test_no_more_rules_than_wanted_hold(file: Path) -> None:
+    event = {"source.port": 80, "source.ip": "192.0.2.1", "status": "offline"}
+    result = await testing.run_stage("experts.modify", {"file": str(file), "maximum_matches": 1}, [event])
+
+    assert result.outputs["default"][0]["status"] == "offline"
+
+
+@pytest.mark.parametrize(("text", "said"), FAULTY.values(), ids=FAULTY)
+async def test_a_faulty_file_is_refused_with_the_place(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "rules.yaml").write_text(text)
+    result = await testing.run_stage("experts.modify", {"file": str(tmp_path / "rules.yaml")}, [{}])
+
+    assert said in str(result.refused)
