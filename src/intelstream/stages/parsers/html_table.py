@@ -27,7 +27,10 @@ class Params(HeadedParams):
 
 
 class HtmlTable(TableParser[Params]):
-    """Parse a table of an HTML page, one event per row. The text of a cell is its value."""
+    """Parse a table of an HTML page, one event per row.
+
+    The text of a cell is its value.
+    """
 
     requires = sdk.Extra("html", "selectolax")
     _parse: "type[LexborHTMLParser]"

@@ -1,4 +1,4 @@
-"""Parse lines of `key=value` pairs."""
+"""Parse lines of `key=value` pairs, one event per line."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
