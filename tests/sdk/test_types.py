@@ -101,7 +101,8 @@ def test_each_wrong_value_of_a_field_has_its_place() -> None:
     with pytest.raises(ValidationError) as caught:
         check(FieldMap, {"source.ip": "x", "source.prt": 1, "source.port": 80})
 
-    error: Any = caught.value.errors()[0]["ctx"]["error"]
+    [details] = caught.value.errors()
+    error = details.get("ctx", {}).get("error")
     assert isinstance(error, PartError)
     assert set(error.parts) == {("source.ip",), ("source.prt",)}
     assert error.parts["source.prt",] == "no such field; did you mean 'source.port'?"

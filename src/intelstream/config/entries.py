@@ -88,16 +88,23 @@ Tags = Annotated[
     frozenset[Tag],
     BeforeValidator(_listed),
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+    "text or list of text",
 ]
-Ways = Annotated[dict[str, tuple[str, ...]], PlainValidator(_ways), WithJsonSchema(_to)]
-Cron = Annotated[str, AfterValidator(_cron)]
-Timezone = Annotated[str, AfterValidator(_timezone)]
-Pause = Annotated[float, PlainValidator(_pause), WithJsonSchema({"type": ["string", "number"]})]
-Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": ["string", "number"]})]
+Ways = Annotated[
+    dict[str, tuple[str, ...]],
+    PlainValidator(_ways),
+    WithJsonSchema(_to),
+    "stage, list of stages, or mapping of paths to such",
+]
+Cron = Annotated[str, AfterValidator(_cron), "cron expression"]
+Timezone = Annotated[str, AfterValidator(_timezone), "time zone"]
+Pause = Annotated[float, PlainValidator(_pause), WithJsonSchema({"type": ["string", "number"]}), "duration"]
+Share = Annotated[float, PlainValidator(_share), WithJsonSchema({"type": ["string", "number"]}), "share, such as 50 %"]
 Texts = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+    "text or list of text",
 ]
 
 
@@ -113,7 +120,7 @@ class RetryKeys(Keys):
     attempts: int = Field(
         default=3, ge=0, le=100, description="How often it is tried again before it is a dead letter."
     )
-    delay: Pause = Field(default=15.0, description="How long each time is waited before.")
+    delay: Pause = Field(default=Duration("15s"), description="How long each time is waited before.")
 
 
 class ParserKeys(Keys):
