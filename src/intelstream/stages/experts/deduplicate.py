@@ -13,6 +13,9 @@ class Params(sdk.Params):
     ignore: sdk.FieldList = Field((), description="Fields that may differ.")
     only: sdk.FieldList = Field((), description="The fields to compare, instead of all.")
     ttl: sdk.Duration = Field(sdk.Duration("1d"), description="How long an event keeps its twins out.")
+    max_keys: int = Field(
+        10_000_000, ge=1, description="How many events are remembered; beyond it the oldest are forgotten early."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -1,72 +1,96 @@
-"""Remove what is private, reserved or for documentation: addresses, names, URLs and AS numbers."""
+"""Remove addresses, names, URLs and AS numbers that are private, reserved or for documentation."""
 
-from collections.abc import AsyncIterator
-from typing import Final, Literal
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from intelstream import sdk
 from intelstream.formats.networks import Networks
-from intelstream.ontology import Event
+from intelstream.formats.url import split
+from intelstream.ontology import Event, keys
 
-# IANA special-purpose address registries (RFC 6890 and its successors), multicast, and IPv6 unique local (RFC 4193).
-NETWORKS: Final = (
-    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
-    *("192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
-    *("224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32"),
-    *("::/128", "::1/128", "fc00::/7", "fe80::/10", "ff00::/8", "2001:db8::/32", "3fff::/20"),
+# The special-purpose address registries of IANA, without the ranges in them that are reached from everywhere.
+NETWORKS: Final = Networks(
+    (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
+        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        *("::/128", "::1/128", "100::/64", "2001:db8::/32", "3fff::/20", "fc00::/7", "fe80::/10", "ff00::/8"),
+    )
 )
-DOMAINS: Final = ("example.com", "example.net", "example.org")  # RFC 2606, with the names below them
-SUFFIXES: Final = (".test", ".example", ".invalid", ".localhost", *(f".{name}" for name in DOMAINS))
-AS_NUMBERS: Final = (  # RFC 5398 documentation, RFC 6996 private use, RFC 7300 last ones
-    range(64_496, 64_512),
-    range(64_512, 65_536),
-    range(65_536, 65_552),
-    range(4_200_000_000, 4_294_967_296),
-)
+# RFC 6761, RFC 6762 (local), and what ICANN reserved in 2024 (internal); RFC 8375 (home.arpa).
+TOP_LEVEL: Final = frozenset({"example", "internal", "invalid", "local", "localhost", "test"})
+DOMAINS: Final = frozenset({"example.com", "example.net", "example.org", "home.arpa"})
+# RFC 7607 and 6793; RFC 5398, 6996, 7300 and what IANA reserves between them; RFC 6996 and 7300.
+NUMBERS: Final = ((0, 0), (23_456, 23_456), (64_496, 131_071), (4_200_000_000, 4_294_967_295))
+
+
+def _name(value: str) -> bool:
+    labels = value.rsplit(".", 2)
+    return labels[-1] in TOP_LEVEL or ".".join(labels[-2:]) in DOMAINS
+
+
+def _url(value: str) -> bool:
+    parts = split(value)
+    return parts is not None and (NETWORKS.holds(parts.host) if parts.is_address else _name(parts.host))
+
+
+def _asn(value: int) -> bool:
+    return any(first <= value <= last for first, last in NUMBERS)
+
+
+SPECIAL: Final[dict[str, Callable[[Any], bool]]] = {
+    "ip": NETWORKS.holds,
+    "network": NETWORKS.covers,
+    "fqdn": _name,
+    "reverse_dns": _name,
+    "url": _url,
+    "asn": _asn,
+}
+
+
+def _of_a_kind(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name.rpartition(".")[2] not in SPECIAL:
+            raise ValueError(f"{name}: expected a field that ends in {', '.join(SPECIAL)}")
+    return names
 
 
 class Params(sdk.Params):
-    fields: sdk.FieldList = Field(
+    fields: Annotated[sdk.FieldList, AfterValidator(_of_a_kind)] = Field(
         ("destination.ip", "source.ip", "source.url"),
-        description="The fields to look at: addresses, names, URLs, ASNs.",
+        description="Fields to examine: addresses, networks, names, URLs and AS numbers.",
     )
-    action: Literal["remove_field", "drop"] = Field("drop", description="What becomes of a value, or of its event.")
+    action: Literal["remove_field", "drop"] = Field(
+        "drop", description="Whether to remove such a field, or to drop the event that has one."
+    )
 
 
 class Rfc1918(sdk.Expert[Params]):
-    """Remove addresses, names, URLs and AS numbers that are private or reserved.
+    """Remove addresses, names, URLs and AS numbers that are private, reserved or for documentation.
 
-    So are those for documentation. All fields are looked at. Dropped events are counted as `special`.
+    Every field is examined, whatever the others hold. A network counts if all of it is special. Dropped events are
+    counted as `special`.
     """
 
     pure = True
+    reads = (keys.DESTINATION_IP, keys.SOURCE_IP, keys.SOURCE_URL)
     examples = (
-        sdk.Example({"source.ip": "10.0.0.1"}),
+        sdk.Example({"source.url": "http://[fd00::1]:8080/"}),
         sdk.Example({"source.ip": "9.9.9.9"}, {}),
-        sdk.Example({"source.ip": "10.0.0.1", "comment": "a"}, {"source.ip": None}, params={"action": "remove_field"}),
+        sdk.Example({"source.ip": "10.0.0.1"}, {"source.ip": None}, params={"action": "remove_field"}),
     )
 
-    def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
-        super().__init__(params, ctx)
-        self.networks = Networks(NETWORKS)
-
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
-        names, drop = self.params.fields, self.params.action == "drop"
+        tests = [(name, SPECIAL[name.rpartition(".")[2]]) for name in self.params.fields]
+        drops = self.params.action == "drop"
         for event in batch:
-            found = [name for name in names if name in event.fields and self._special(event.fields[name])]
-            if found and drop:
+            fields = event.fields
+            found = [name for name, special in tests if name in fields and special(fields[name])]
+            if found and drops:
                 batch.drop(event, "special")
                 continue
             for name in found:
-                del event.fields[name]
+                del event[name]
             yield event
-
-    def _special(self, value: object) -> bool:
-        if isinstance(value, int):
-            return any(value in numbers for numbers in AS_NUMBERS)
-        text = str(value)
-        if "://" in text:
-            text = urlsplit(text).hostname or ""
-        return text in self.networks or text in DOMAINS or f".{text}".endswith(SUFFIXES)

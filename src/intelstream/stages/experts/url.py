@@ -1,115 +1,121 @@
-"""Take URLs apart into host, port, path and account."""
+"""Take URLs apart into host, port, path, account and protocol."""
 
-import re
 from collections.abc import AsyncIterator
-from typing import Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from intelstream import sdk
 from intelstream.errors import InvalidValue
-from intelstream.ontology import Event, keys
+from intelstream.formats.faults import near
+from intelstream.formats.url import Parts, split
+from intelstream.ontology import Event, Key, keys
 
-Target = Literal["fqdn", "ip", "port", "path", "account"]
-ORDINARY: Final = re.compile(r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?(/[^?#]*)?(?:[?#].*)?", re.ASCII | re.DOTALL)
-SCHEMES: Final[dict[str, tuple[int, str, str]]] = {  # default port, transport, application
-    "ftp": (21, "tcp", "ftp"),
-    "http": (80, "tcp", "http"),
-    "https": (443, "tcp", "http"),
-    "sftp": (22, "tcp", "sftp"),
-    "ssh": (22, "tcp", "ssh"),
-    "tftp": (69, "udp", "tftp"),
-    "ws": (80, "tcp", "ws"),
-    "wss": (443, "tcp", "wss"),
+PARTS: Final = ("fqdn", "ip", "port", "path", "account", "protocol")
+CARRIED_BY: Final = {"tftp": "udp"} | dict.fromkeys(("ftp", "http", "https", "sftp", "ssh", "ws", "wss"), "tcp")
+FIELDS: Final[dict[str, tuple[Key[Any], ...]]] = {
+    "fqdn": (keys.SOURCE_FQDN, keys.DESTINATION_FQDN),
+    "ip": (keys.SOURCE_IP, keys.DESTINATION_IP),
+    "port": (keys.SOURCE_PORT, keys.DESTINATION_PORT),
+    "path": (keys.SOURCE_URLPATH, keys.DESTINATION_URLPATH),
+    "account": (keys.SOURCE_ACCOUNT, keys.DESTINATION_ACCOUNT),
+    "protocol": (keys.PROTOCOL_APPLICATION, keys.PROTOCOL_TRANSPORT),
 }
+WRITES: Final = tuple(key for found in FIELDS.values() for key in found)
+NAMES: Final = tuple(map(str, WRITES))
 
 
-class Parts(NamedTuple):
-    """What a URL says; None where it does not."""
-
-    scheme: str
-    host: str | None
-    port: int | None
-    path: str | None
-    account: str | None
+def _into(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in PARTS and name not in NAMES:
+            raise ValueError(near(f"expected a part of a URL or a field, got {name!r}", name, (*PARTS, *NAMES)))
+    return names
 
 
-def parts(url: str) -> Parts | None:
-    """Take a URL apart; None for one that is none."""
-    if found := ORDINARY.fullmatch(url):
-        scheme, host, port, path = found.groups()
-        return Parts(scheme, host, int(port) if port else None, path, None)
-    try:
-        split = urlsplit(url)
-        return Parts(split.scheme, split.hostname, split.port, split.path or None, split.username)
-    except ValueError:  # a bracket left open, a port out of range
-        return None
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Into = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_into), "list of parts or fields"]
 
 
 class Params(sdk.Overwrite):
-    into: tuple[Target, ...] = Field(
-        ("fqdn", "ip", "port", "path", "account"), description="What to take out of a URL."
-    )
+    into: Into = Field(PARTS, description="Which parts to write, of both URLs, or which fields, such as `source.port`.")
+
+
+class Side(NamedTuple):
+    """The fields of one end, None for what is not to be written."""
+
+    url: Any
+    fqdn: Any
+    ip: Any
+    port: Any
+    path: Any
+    account: Any
 
 
 class Url(sdk.Expert[Params]):
-    """Take URLs apart into host, port, path and account.
+    """Take URLs apart into host, port, path, account and protocol.
 
-    `protocol.application` and `protocol.transport` follow from the scheme of the first URL that has a known one, the
-    source's before the destination's. A part that is no valid value is left out; the event goes on.
+    The port is the one in the URL, or that of its scheme. Query, fragment and password are left out. Hosts written as
+    numbers are addresses, as browsers take them. The protocol is that of the source, without one of the destination.
     """
 
     pure = True
     reads = (keys.SOURCE_URL, keys.DESTINATION_URL)
-    writes = (
-        *(keys.SOURCE_FQDN, keys.SOURCE_IP, keys.SOURCE_PORT, keys.SOURCE_URLPATH, keys.SOURCE_ACCOUNT),
-        *(keys.DESTINATION_FQDN, keys.DESTINATION_IP, keys.DESTINATION_PORT, keys.DESTINATION_URLPATH),
-        *(keys.DESTINATION_ACCOUNT, keys.PROTOCOL_APPLICATION, keys.PROTOCOL_TRANSPORT),
-    )
+    writes = WRITES
     examples = (
         sdk.Example(
-            {"source.url": "http://host.example.com/a"},
+            {"source.url": "https://user@www.example.com/a?b=c"},
             {
-                "source.fqdn": "host.example.com",
-                "source.port": 80,
+                "source.fqdn": "www.example.com",
+                "source.port": 443,
                 "source.urlpath": "/a",
+                "source.account": "user",
                 "protocol.application": "http",
                 "protocol.transport": "tcp",
             },
         ),
+        sdk.Example({"source.url": "ftp://192.0.2.7"}, {"source.ip": "192.0.2.7"}, params={"into": ["ip"]}),
     )
+
+    def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
+        super().__init__(params, ctx)
+        named = set(params.into)
+        wanted = {key for part, found in FIELDS.items() for key in found if named & {part, str(key)}}
+        source, destination = zip(*(FIELDS[part] for part in PARTS if part != "protocol"), strict=True)
+        self.sides = tuple(
+            Side(url, *(key if key in wanted else None for key in found))
+            for url, found in ((keys.SOURCE_URL, source), (keys.DESTINATION_URL, destination))
+        )
+        self.protocol = tuple(key if key in wanted else None for key in FIELDS["protocol"])
+        self.replaces = params.replaces
 
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
         for event in batch:
-            for side in ("source", "destination"):
-                if (url := event.fields.get(f"{side}.url")) and (found := parts(url)):
-                    self._write(event, side, found)
+            scheme = ""
+            for side in self.sides:
+                url = event.fields.get(side.url)
+                if url is not None and (parts := split(url)):
+                    self.place(event, side, parts)
+                    scheme = scheme or parts.scheme
+            if scheme:
+                application, transport = self.protocol
+                self.put(event, application, "http" if scheme == "https" else scheme)
+                self.put(event, transport, CARRIED_BY.get(scheme))
             yield event
 
-    def _write(self, event: Event, side: str, found: Parts) -> None:
-        port, transport, application = SCHEMES.get(found.scheme, (None, None, found.scheme or None))
-        into, overwrite = self.params.into, self.params.replaces
-        host = found.host
-        numeric = host is not None and (":" in host or host.replace(".", "").isdigit())
-        if host and numeric and "ip" in into:
-            _add(event, f"{side}.ip", host, overwrite)
-        elif host and not numeric and "fqdn" in into:
-            _add(event, f"{side}.fqdn", host, overwrite)
-        if "port" in into and (number := found.port if found.port is not None else port) is not None:
-            _add(event, f"{side}.port", number, overwrite)
-        if "path" in into and found.path:
-            _add(event, f"{side}.urlpath", found.path, overwrite)
-        if "account" in into and found.account:
-            _add(event, f"{side}.account", found.account, overwrite)
-        _add(event, "protocol.application", application, overwrite and side == "source")
-        _add(event, "protocol.transport", transport, overwrite and side == "source")
+    def place(self, event: Event, side: Side, parts: Parts) -> None:
+        self.put(event, side.ip if parts.is_address else side.fqdn, parts.host)
+        self.put(event, side.port, parts.port)
+        self.put(event, side.path, parts.path)
+        if parts.user is not None:
+            self.put(event, side.account, parts.user)
 
-
-def _add(event: Event, name: str, value: object, overwrite: bool) -> None:  # noqa: FBT001 - a shorthand of `event.add`
-    if value is None or (name in event.fields and not overwrite):
-        return
-    try:
-        event[name] = value
-    except InvalidValue:
-        return  # hosts of URLs are often no names that the vocabulary takes
+    def put(self, event: Event, key: Any, value: object) -> None:
+        """Write what the vocabulary has room for; a host that is neither name nor address, say, it has not."""
+        if key is not None and (self.replaces or key not in event.fields):
+            try:
+                event.add(key, value, overwrite=self.replaces)
+            except InvalidValue:
+                return
