@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
@@ -87,11 +87,11 @@ class Link:
         await self._connection.disconnect(nowait=True)
 
     async def _open(self) -> None:
-        await self._connection.connect()  # type: ignore[no-untyped-call]  # the library's own gap
+        await self._connection.connect_check_health(check_health=False)
         await self._connection.send_command("CLIENT", "ID")
-        self.number = int(await self._connection.read_response(disable_decoding=True))
+        self.number = int(cast("int", await self._connection.read_response(disable_decoding=True)))
         await self._connection.send_command("INFO", "server")
-        info: bytes = await self._connection.read_response(disable_decoding=True)
+        info = cast("bytes", await self._connection.read_response(disable_decoding=True))
         self._client.meet(info.decode())
 
 
