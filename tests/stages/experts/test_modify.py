@@ -43,6 +43,14 @@ FAULTY = {
     "an unknown field": ("- {rulename: a, if: {source.ipp: x}, then: {}}", ":1:22: source.ipp: no such field"),
     "a broken pattern": ('- {rulename: a, if: {comment: "("}, then: {}}', "comment:"),
     "a broken template": ('- {rulename: a, if: {}, then: {comment: "{msg.__class__}"}}', "expected {msg[FIELD]}"),
+    "a group that the pattern has not": (
+        '- {if: {comment: "(a)"}, then: {status: "{matches[comment][2]}"}}',
+        "no group '2' in a pattern for 'comment'",
+    ),
+    "a group of no pattern": ('- {if: {}, then: {status: "{matches[comment][1]}"}}', "no group '1'"),
+    "a value that the field never takes": ("- {if: {}, then: {classification.type: scaner}}", "classification.type:"),
+    "a misspelt field": ("- {if: {source.prot: 1}, then: {}}", "did you mean 'source.port'"),
+    "a compiled form too large": ('- {if: {comment: "((a{999}){999}){999}"}, then: {}}', "at most 1000 repetitions"),
     "broken YAML": ("- {", ":1:"),
 }
 
@@ -74,3 +82,45 @@ async def test_a_faulty_file_is_refused_with_the_place(tmp_path: Path, text: str
     result = await testing.run_stage("experts.modify", {"file": str(tmp_path / "rules.yaml")}, [{}])
 
     assert said in str(result.refused)
+
+
+PYTHON = {
+    "look-ahead": ("^(?!www)", "mail", True),
+    "look-ahead that refuses": ("^(?!www)", "www.example.com", False),
+    "a back-reference": (r"(a)\1", "aa", True),
+    "letters beyond ASCII": (r"^\w+$", "straße", True),
+    "case": ("MAIL", "mail", False),
+}
+
+
+@pytest.mark.parametrize(("pattern", "text", "holds"), PYTHON.values(), ids=PYTHON)
+async def test_patterns_mean_what_python_means(tmp_path: Path, pattern: str, text: str, *, holds: bool) -> None:
+    (tmp_path / "rules.json").write_text(json.dumps([{"if": {"comment": pattern}, "then": {"status": "held"}}]))
+    params = {"file": str(tmp_path / "rules.json")}
+    result = await testing.run_stage("experts.modify", params, [{"comment": text}])
+
+    assert ("status" in result.outputs["default"][0]) is holds
+
+
+async def test_a_pattern_that_explodes_costs_only_the_event_it_met(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text('[{"if": {"comment": "(?!x)(a+)+$"}, "then": {"status": "held"}}]')
+    events = [{"comment": "a" * 5000 + "!"}, {"comment": "aa"}]
+    result = await testing.run_stage("experts.modify", {"file": str(tmp_path / "rules.json")}, events)
+
+    assert [(dead.error, dead.field) for dead in result.dead] == [("InvalidValue", "comment")]
+    assert [event["status"] for event in result.outputs["default"]] == ["held"]
+
+
+async def test_what_the_event_has_not_got_leaves_it_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text('[{"if": {}, "then": {"status": "{msg[malware.name]}"}}]')
+    params = {"file": str(tmp_path / "rules.json")}
+    result = await testing.run_stage("experts.modify", params, [{"status": "online"}])
+
+    assert result.outputs["default"] == [{"status": "online", "__type": "Event"}]
+
+
+async def test_what_is_there_is_kept_on_demand(file: Path) -> None:
+    params = {"file": str(file), "overwrite": "never"}
+    result = await testing.run_stage("experts.modify", params, [{"status": "offline"}])
+
+    assert result.outputs["default"] == [{"status": "offline", "__type": "Event"}]

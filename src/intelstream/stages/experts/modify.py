@@ -1,21 +1,25 @@
 """Write fields where the rules of a file hold."""
 
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from intelstream import sdk
 from intelstream.formats import rules
 from intelstream.ontology import Event
+from intelstream.ontology.event import EMPTY
 from intelstream.sdk.types import ontology_of
 
 
-class Params(sdk.Params):
+class Params(sdk.Overwrite):
     file: sdk.PathUnder = Field(description="The rules, in JSON or YAML, as IntelMQ has them.")
     case_sensitive: bool = Field(True, description="Whether patterns tell capitals from small letters.")
     maximum_matches: int | None = Field(None, ge=1, description="Number of rules after which an event is done.")
-    overwrite: bool = Field(True, description="Whether a rule replaces a value already there.")
+    # Elsewhere never is the default; a rule that says what to write means it, here as with IntelMQ.
+    overwrite: Literal["never", "always"] = Field(
+        "always", description="Whether a rule replaces a value already there."
+    )
     _rules: tuple[rules.Rule, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
@@ -34,8 +38,8 @@ class Modify(sdk.Expert[Params]):
 
     A rule is `{rulename, if: {field: condition}, then: {field: value}}`. A condition is a regular expression, a number
     or boolean to be equal to, or empty for a field that has to be absent; all of a rule have to hold. A value may hold
-    `{msg[field]}` and `{matches[field][group]}`; an empty one removes the field. Rules run in order, each on what those
-    before it have written.
+    `{msg[field]}` and `{matches[field][group]}`; an empty one removes the field, and one that asks for what the event
+    has not got leaves it as it was. Rules run in order, each on what those before it have written.
     """
 
     pure = True
@@ -56,10 +60,12 @@ class Modify(sdk.Expert[Params]):
 
     def _apply(self, rule: rules.Rule, event: Event, matches: rules.Matches) -> None:
         for name, action in rule.actions.items():
-            value = action.filled(event, matches) if isinstance(action, rules.Template) else action
-            if name in event and not self.params.overwrite:
+            if name in event and not self.params.replaces:
                 continue
-            if value is None or value == "":
+            value = action
+            if isinstance(action, rules.Template) and (value := action.filled(event, matches)) is None:
+                continue
+            if isinstance(value, str | None) and value in EMPTY:
                 del event[name]
             else:
                 event[name] = value
