@@ -12,6 +12,7 @@ from intelstream.ontology.text import text
 
 LONGEST_NAME: Final = 253  # RFC 1035, 2.3.4: 255 octets, less the outer length and root
 NOWHERE: Final = "0.0.0.0"  # noqa: S104 - the value that no incident has
+HOST_BITS: Final = {str(length): (1 << 32 - length) - 1 for length in range(33)}  # of an IPv4 network
 EMBEDDED: Final = bytes(10)  # what begins with it may hold an IPv4 address
 
 # Labels as they occur, not only as they should: `_dmarc`, `*`, a dash at either end. A last label of digits makes an
@@ -71,6 +72,14 @@ def _parsed(value: object) -> IPv4Address | IPv6Address:
 
 def network(value: object) -> str:
     """Take a network, its host bits cleared; a bare address is a network of one."""
+    if type(value) is str:
+        head, _, length = value.partition("/")
+        if (host := HOST_BITS.get(length)) is not None:
+            try:
+                if not int.from_bytes(inet_pton(AF_INET, head)) & host:
+                    return value
+            except (OSError, ValueError):  # not canonical
+                pass
     try:
         if isinstance(value, IPv4Network | IPv6Network | IPv4Address | IPv6Address):
             value = str(value)
@@ -111,7 +120,7 @@ def _label(label: str) -> str:
 
 def url(value: object) -> str:
     """Take a URL with a host, made live again where it was defanged; else as it was written."""
-    if type(value) is str and _usual(value):
+    if type(value) is str and _usual(value) and "hxxp" not in value.lower():
         return value
     found = _refanged(_ignored.sub("", text(value)))
     try:
