@@ -17,23 +17,23 @@ PORTS: Final[Mapping[str, int]] = {
     "ws": 80,
     "wss": 443,
 }
-# Nothing that the standard library would treat in a way of its own: user, IPv6, blanks, line breaks, dots at the end.
+# Nothing that the standard library treats in a way of its own: user, capitals, IPv6, line breaks, a dot at the end.
 ORDINARY: Final = re.compile(
-    r"(https?|ftp)://([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?(/[^?#\t\r\n]*)?(?:[?#][^\t\r\n]*)?"
+    r"(https?|ftp)://([a-z0-9._-]*[a-z0-9])(?::([0-9]{1,5}))?(/[^?#\t\r\n]*)?(?:[?#][^\t\r\n]*)?"
 ).fullmatch
 # What browsers take for IPv4: hexadecimal, octal, fewer than four parts (WHATWG URL, "ends in a number").
-NUMERIC: Final = re.compile(r"(?:(?:0x[0-9a-f]*|[0-9]+)\.){0,3}(?:0x[0-9a-f]*|[0-9]+)").fullmatch
+NUMERIC: Final = re.compile(r"(?:(?:0x[0-9a-f]+|[0-9]+)\.){0,3}(?:0x[0-9a-f]+|[0-9]+)").fullmatch
 
 
 class Parts(NamedTuple):
-    """A URL in pieces. `port` is the one given, else that of the scheme; None where there is none or it is no port."""
+    """A URL in pieces, None where it has none. `port` is the one given, else that of the scheme, from 0 to 65535."""
 
     scheme: str
     user: str | None
     host: str
     is_address: bool
     port: int | None
-    path: str
+    path: str | None
 
 
 def split(url: str) -> Parts | None:
@@ -42,8 +42,10 @@ def split(url: str) -> Parts | None:
         return _split(url)
     scheme, host, port, path = found.groups()
     number = int(port) if port else PORTS[scheme]
-    host, is_address = _host(host.lower())
-    return Parts(scheme, None, host, is_address, number if number <= HIGHEST_PORT else None, path or "")
+    is_address = False
+    if host[-1] <= "9" or "0x" in host:
+        host, is_address = _host(host)
+    return Parts(scheme, None, host, is_address, number if number <= HIGHEST_PORT else None, path)
 
 
 def _split(url: str) -> Parts | None:
@@ -58,14 +60,14 @@ def _split(url: str) -> Parts | None:
         port = PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError:
         port = None
-    return Parts(parts.scheme, parts.username or None, *_host(host), port, parts.path)
+    return Parts(parts.scheme, parts.username or None, *_host(host), port, parts.path or None)
 
 
 def _host(host: str) -> tuple[str, bool]:
     """Return the host as names and addresses are written, and whether it is an address."""
     if ":" in host:
         return host, True
-    host = host.rstrip(".")
+    host = host.rstrip(".").lower()
     if not NUMERIC(host):
         return host, False
     try:

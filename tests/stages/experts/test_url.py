@@ -119,7 +119,7 @@ def test_the_short_way_says_what_the_library_says(url: str) -> None:
 
     assert (found is None) == (not wanted.hostname)
     if found:
-        assert (found.scheme, found.path, found.user) == (wanted.scheme, wanted.path, wanted.username or None)
+        assert (found.scheme, found.path, found.user) == (wanted.scheme, wanted.path or None, wanted.username or None)
         assert found.is_address or found.host == (wanted.hostname or "").rstrip(".")
         assert found.port == port_of(wanted)
 

@@ -1,6 +1,7 @@
 """Take URLs apart into host, port, path, account and protocol."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -13,6 +14,7 @@ from intelstream.ontology import Event, Key, keys
 
 PARTS: Final = ("fqdn", "ip", "port", "path", "account", "protocol")
 CARRIED_BY: Final = {"tftp": "udp"} | dict.fromkeys(("ftp", "http", "https", "sftp", "ssh", "ws", "wss"), "tcp")
+APPLICATION: Final = {scheme: "http" if scheme == "https" else scheme for scheme in CARRIED_BY}
 FIELDS: Final[dict[str, tuple[Key[Any], ...]]] = {
     "fqdn": (keys.SOURCE_FQDN, keys.DESTINATION_FQDN),
     "ip": (keys.SOURCE_IP, keys.DESTINATION_IP),
@@ -88,7 +90,7 @@ class Url(sdk.Expert[Params]):
             Side(url, *(key if key in wanted else None for key in found))
             for url, found in ((keys.SOURCE_URL, source), (keys.DESTINATION_URL, destination))
         )
-        self.protocol = tuple(key if key in wanted else None for key in FIELDS["protocol"])
+        self.protocol: tuple[Any, ...] = tuple(key if key in wanted else None for key in FIELDS["protocol"])
         self.replaces = params.replaces
 
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
@@ -100,22 +102,29 @@ class Url(sdk.Expert[Params]):
                     self.place(event, side, parts)
                     scheme = scheme or parts.scheme
             if scheme:
-                application, transport = self.protocol
-                self.put(event, application, "http" if scheme == "https" else scheme)
-                self.put(event, transport, CARRIED_BY.get(scheme))
+                self.classify(event, scheme)
             yield event
 
     def place(self, event: Event, side: Side, parts: Parts) -> None:
-        self.put(event, side.ip if parts.is_address else side.fqdn, parts.host)
-        self.put(event, side.port, parts.port)
-        self.put(event, side.path, parts.path)
-        if parts.user is not None:
-            self.put(event, side.account, parts.user)
+        fields, replaces = event.fields, self.replaces
+        _, user, host, is_address, port, path = parts
+        if port is not None and side.port is not None and (replaces or side.port not in fields):
+            fields[side.port] = port  # a port by construction
+        for key, value in ((side.ip if is_address else side.fqdn, host), (side.path, path), (side.account, user)):
+            if value is not None and key is not None and (replaces or key not in fields):
+                try:
+                    event[key] = value
+                except InvalidValue:
+                    continue  # the host of a URL may be neither a name nor an address
 
-    def put(self, event: Event, key: Any, value: object) -> None:
-        """Write what the vocabulary has room for; a host that is neither name nor address, say, it has not."""
-        if key is not None and (self.replaces or key not in event.fields):
-            try:
-                event.add(key, value, overwrite=self.replaces)
-            except InvalidValue:
-                return
+    def classify(self, event: Event, scheme: str) -> None:
+        fields, replaces = event.fields, self.replaces
+        application, transport = self.protocol
+        if application is not None and (replaces or application not in fields):
+            if known := APPLICATION.get(scheme):
+                fields[application] = known
+            else:
+                with suppress(InvalidValue):  # a scheme of more than a hundred characters
+                    event[application] = scheme
+        if transport is not None and scheme in CARRIED_BY and (replaces or transport not in fields):
+            fields[transport] = CARRIED_BY[scheme]

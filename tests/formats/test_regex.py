@@ -1,0 +1,68 @@
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intelstream.formats.regex import Patterns, search
+
+SIMPLE = st.from_regex(r"(\^)?([ab.]|\[ab\]|\(a\|b\)|\\w|\\d)([*+?]|\{1,2\})?([ab]|\\b)?(\$)?", fullmatch=True)
+REFUSED = {
+    "an open group": "(",
+    "look-ahead": "(?=a)",
+    "a back-reference": r"(a)\1",
+    "a compiled form that fills the memory": "((a{999}){999}){999}",
+    "too long": "a" * 1001,
+}
+EXPLODING = {
+    "nested": "(a+)+$",
+    "alternatives": "(a|aa)+$",
+    "three in a row": ".*a.*a.*a.*b",
+    "counted": "(a{1,30}){1,30}b",
+}
+
+
+@pytest.mark.parametrize("pattern", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_searched_in_linear_time_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        search(pattern)
+
+
+@pytest.mark.parametrize("pattern", EXPLODING.values(), ids=EXPLODING)
+def test_a_text_made_for_a_pattern_takes_no_longer_than_another(pattern: str) -> None:
+    begun = time.process_time()
+
+    assert search(pattern)("a" * 100_000 + "!") is False
+    assert time.process_time() - begun < 2  # another engine does not come back at all
+
+
+def test_half_a_character_is_searched_like_any_other() -> None:
+    assert search("a.c")("a\udc80c") is True
+    assert search("^b")("a\udc80c") is False
+
+
+@given(st.lists(SIMPLE, min_size=1, max_size=4), st.text(st.sampled_from("abä1_\n "), max_size=8), st.booleans())
+def test_patterns_find_what_python_finds(patterns: list[str], text: str, ignore_case: bool) -> None:  # noqa: FBT001
+    flags = re.IGNORECASE if ignore_case else 0
+    wanted = {place for place, one in enumerate(patterns) if re.search(one, text, flags)}
+
+    assert set(Patterns(patterns, ignore_case=ignore_case).found(text)) == wanted
+
+
+def test_patterns_that_only_python_has_are_found_beside_the_others() -> None:
+    assert set(Patterns(["(?!b)a", "b", r"(a)\1"]).found("aab")) == {0, 1, 2}
+
+
+def test_groups_are_those_of_the_pattern() -> None:
+    patterns = Patterns(["x", r"(?P<host>\w+)\.(\w+)"])
+    found = patterns.groups(1, "www.example")
+
+    assert found is not None
+    assert (found["host"], found[2]) == ("www", "example")
+    assert set(patterns.names(1)) == {"0", "1", "2", "host"}
+
+
+def test_a_pattern_that_only_python_has_is_stopped() -> None:
+    with pytest.raises(TimeoutError):
+        Patterns(["(?!x)(a+)+$"]).found("a" * 5000 + "!")
