@@ -149,6 +149,22 @@ MENDED = {
         "port: 22, prot: tcp",
         f"warning: {HERE}.for_each.1.prot: no stage of the template has {{prot}}",
     ),
+    "a value that one item lacks": (
+        "port: 22, field: source.ip",
+        "field: source.ip",
+        f"pipeline.yaml:5:9: {HERE}.for_each.1: has no value for {{port}}, which other items have",
+    ),
+    "a value that no item has": (
+        "{report}/{now",
+        "{reprt}/{now",
+        "pipeline.yaml:9:16: warning: templates.shadow.stages.{report}.with.url: "
+        "no item has a value for {reprt}; did you mean 'report'?",
+    ),
+    "a list within a text": (
+        "report: scan-ssh",
+        "report: [a]",
+        f"{HERE}.stages.{{report}}: {{report}} is a mapping or a list, which can only stand alone",
+    ),
     "no items": ("for_each:", "for_eac:", f"{HERE}.for_eac: unknown name; did you mean 'for_each'?"),
 }
 

@@ -33,6 +33,7 @@ stages:
     jitter: 5m
     missed: skip
     timeout: 1h
+    priority: bulk
     to: rows
   rows:
     use: parsers.csv
@@ -42,7 +43,7 @@ stages:
     to: dedup
   dedup:    {use: experts.deduplicate, with: {ttl: 1d}, retry: {attempts: 5, delay: 1m}, was: twins, to: taxonomy}
   taxonomy: {use: experts.taxonomy, fuse: false, to: {default: [files, more], error: review}}
-  files:    {use: outputs.file, with: {path: events.jsonl}, priority: high, backlog: 1000, concurrency: 2}
+  files:    {use: outputs.file, with: {path: events.jsonl}, backlog: 1000, concurrency: 2}
   more:     {use: outputs.file, with: {path: more.jsonl}, enabled: false, description: Kept for the analysts.}
   review:   {use: outputs.file, with: {path: review.jsonl}}
 """
@@ -105,7 +106,7 @@ def test_a_good_file_becomes_stages(load: Load, here: Path) -> None:
     assert list(pipeline.stages) == [*NAMES]
     inbox, rows, dedup = (pipeline.stages[name] for name in ("inbox", "rows", "dedup"))
     assert (inbox.cron, inbox.timezone, inbox.every) == ("30 4 * * mon", "Europe/Vienna", None)
-    assert (inbox.jitter, inbox.missed, inbox.timeout) == (300, "skip", 3600)
+    assert (inbox.jitter, inbox.missed, inbox.timeout, inbox.priority) == (300, "skip", 3600, "bulk")
     assert (dict(inbox.labels), set(inbox.tags)) == ({"provider": "Partner", "accuracy": 80.0}, {"partner"})
     assert getattr(inbox.params, "path") == here / "inbox/*.csv"  # noqa: B009 - of the stage's own class
     assert rows.set == {"classification.type": "scanner", "org.tags": ["a", "b"]}
@@ -114,7 +115,7 @@ def test_a_good_file_becomes_stages(load: Load, here: Path) -> None:
     assert pipeline.stages["taxonomy"].to == {"default": ("files", "more"), "error": ("review",)}
     assert not pipeline.stages["taxonomy"].fuse
     files, more = pipeline.stages["files"], pipeline.stages["more"]
-    assert (files.priority, files.backlog, files.concurrency) == ("high", 1000, 2)
+    assert (files.backlog, files.concurrency) == (1000, 2)
     assert (more.enabled, more.description) == (False, "Kept for the analysts.")
 
 

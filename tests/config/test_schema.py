@@ -40,7 +40,7 @@ stages:
     to: dedup
   dedup: {use: experts.deduplicate, with: {ttl: 1d, ignore: [raw]}, retry: {attempts: 1}, to: {default: [files], error: files}}
   foreign: {use: "ours.stages:Mine", with: {anything: 1}, to: files}
-  files: {use: outputs.file, with: {path: events.jsonl}, priority: bulk}
+  files: {use: outputs.file, with: {path: events.jsonl}, backlog: 1000}
 """  # noqa: E501 - as people write it
 
 
@@ -66,14 +66,14 @@ MARKED = {
     "a value": ("timeout: 1m", "timeout: 1 minute", "stages.fetch.with.timeout"),
     "a missing parameter": ("path: events.jsonl", "", "stages.files.with"),
     "missing parameters": (", with: {path: events.jsonl}", "", "stages.files"),
-    "a key of another kind": ("priority: bulk", "every: 1h", "stages.files"),
+    "a key of another kind": ("backlog: 1000", "every: 1h", "stages.files"),
     "a label": ("accuracy: 80", "accurcy: 80", "stages.fetch.labels"),
     "a type": ("org.case: Text", "org.case: Txt", "ontology.org.case"),
     "a name": ("rows:\n", "Rows:\n", "stages"),
     "both": ("use: outputs.file", "use: outputs.file, feed: abuse_ch.feodotracker", "stages.files"),
     "a column": ("as: lower", "ass: lower", "stages.rows.with.columns"),
     "a template": ("for_each:", "for_eac:", "templates.shadow"),
-    "a key of feeds": ("priority: bulk", "sample: true", "stages.files"),
+    "a key of feeds": ("backlog: 1000", "sample: true", "stages.files"),
 }
 
 

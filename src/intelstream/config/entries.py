@@ -19,7 +19,7 @@ LABELS: Final = ("provider", "name", "code", "accuracy", "documentation", "url")
 FIRES: Final = frozenset[Kind]({"collector"})
 TAKES: Final = frozenset[Kind]({"parser", "expert", "output"})
 KINDS: Final[Mapping[str, frozenset[Kind]]] = {
-    **dict.fromkeys(("every", "cron", "timezone", "jitter", "missed", "timeout", "labels"), FIRES),
+    **dict.fromkeys(("every", "cron", "timezone", "jitter", "missed", "timeout", "labels", "priority"), FIRES),
     **dict.fromkeys(("backlog", "retry", "concurrency"), TAKES),
     **dict.fromkeys(("set", "max_bad"), frozenset[Kind]({"parser"})),
     "tags": frozenset[Kind]({"collector", "parser"}),
@@ -160,7 +160,7 @@ class Entry(Keys):
     tags: Tags = Field(frozenset(), description="Tags of the messages that come from here.")
     set: dict[str, Any] = Field({}, description="Values of fields that a row may replace.")
     enabled: bool = Field(True, description="Whether it runs; what is sent to it waits meanwhile.")
-    priority: Priority = Field("normal", description="Who is held first when memory is short: `bulk` is.")
+    priority: Priority = Field("normal", description="Who is held first when memory is short: `bulk`.")
     backlog: int | None = Field(None, ge=1, description="Most messages that may wait for the stage.")
     retry: RetryKeys = Field(RetryKeys(), description="How messages are tried again that the stage failed with.")
     concurrency: int = Field(1, ge=1, le=1000, description="How many frames it works on at a time; order is lost.")

@@ -8,8 +8,9 @@ from typing import Any, Final
 from intelstream.config.entries import TemplateKeys
 from intelstream.config.sources import Stages
 from intelstream.formats import yaml
-from intelstream.formats.faults import Faults
+from intelstream.formats.faults import Faults, near
 from intelstream.formats.yaml import Mark, Place
+from intelstream.ontology import STANDARD
 
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LARGEST: Final = 16 * yaml.LARGEST  # characters of all that is made
@@ -55,6 +56,7 @@ class _Making:
     budget: _Budget
     item: Mapping[str, Any]
     origin: Place  # of the item
+    known: frozenset[str]  # what any item has
     used: set[str]
     marks: dict[Place, Mark] = field(default_factory=dict[Place, Mark])
 
@@ -69,8 +71,9 @@ class _Making:
                 return [self.value(one, (*source, n), (*place, n)) for n, one in enumerate(value)]
             case dict():
                 return {
-                    self.name(name): self.value(one, (*source, name), (*place, self.name(name)))
+                    made: self.value(one, (*source, name), (*place, made))
                     for name, one in value.items()
+                    for made in (self.name(name, (*source, name)),)
                 }
             case _:
                 return value
@@ -80,21 +83,30 @@ class _Making:
         if whole and whole[1] in self.item:
             self.used.add(whole[1])
             return self.copied(self.item[whole[1]], (*self.origin, whole[1]), place)
-        for found in PLACEHOLDER.finditer(text):
-            if isinstance(self.item.get(found[1]), dict | list):
-                self.faults.add(source, f"{found[0]} is a mapping or a list, which can only stand alone")
-        return self.name(text)
+        return self.name(text, source)
 
-    def name(self, text: str) -> str:
+    def name(self, text: str, source: Place) -> str:
+        """Return a text with the item's values in it."""
+
         def put(found: re.Match[str]) -> str:
             if found[1] not in self.item:
+                self.missing(found[1], source)
                 return found[0]
             self.used.add(found[1])
+            if isinstance(self.item[found[1]], dict | list):
+                self.faults.add(source, f"{found[0]} is a mapping or a list, which can only stand alone")
             return _spelt(self.item[found[1]])
 
         made = PLACEHOLDER.sub(put, text)
         self.budget.spend(made)
         return made
+
+    def missing(self, name: str, source: Place) -> None:
+        """Tell of a placeholder that stays as it is: braces may be meant for the stage, but hardly those."""
+        if name in self.known:
+            self.faults.add(self.origin, f"has no value for {{{name}}}, which other items have")
+        elif name not in STANDARD:  # the name of a field is meant for the stage
+            self.faults.add(source, near(f"no item has a value for {{{name}}}", name, self.known), level="warning")
 
     def copied(self, value: Any, source: Place, place: Place) -> Any:
         """Note where the parts of an item's own value stand."""
@@ -119,13 +131,14 @@ class _Making:
 def _expand(keys: TemplateKeys, place: Place, stages: Stages, budget: _Budget) -> None:
     used: set[str] = set()
     items = [(n, item if isinstance(item, dict) else {ITEM: item}) for n, item in enumerate(keys.for_each)]
+    known = frozenset(name for _, item in items for name in item)
     for number, item in items:
         origin = (*place, "for_each", number)
         for name, entry in keys.stages.items():
             source = (*place, "stages", name)
-            making = _Making(stages.faults, budget, item, origin, used)
+            making = _Making(stages.faults, budget, item, origin, known, used)
             made = making.value(entry, source, ())
-            stages.add(making.name(name), made, making.marks.items(), making.mark(name, source))
+            stages.add(making.name(name, source), made, making.marks.items(), making.mark(name, source))
     unused = {name: number for number, item in reversed(items) for name in item if name not in used}
     for name, number in unused.items():
         there = (*place, "for_each", number, *((name,) if name != ITEM else ()))
