@@ -119,7 +119,7 @@ class Event:
 
         Of a mapping for `extra`, what is not there yet is stored.
         """
-        if isinstance(value, str | None) and value in EMPTY:
+        if value is None or (type(value) is str and value in EMPTY):
             return False
         if key == "extra" and not overwrite:
             return self._merge(value)
@@ -142,7 +142,7 @@ class Event:
     @property
     def owner(self) -> str:
         """Who the event is to a mark: 16 hex digits of its arrival at the stage, and 16 of its id."""
-        return _short(self.arrival) + (self.id[19:23] + self.id[24:] if ids.is_id(self.id) else _short(self.id))
+        return _short(self.arrival) + (self.id[19:23] + self.id[24:] if len(self.id) == ids.LENGTH else _short(self.id))
 
     def owns(self, owner: str) -> bool:
         """Tell whether a mark of this owner lets the event pass.

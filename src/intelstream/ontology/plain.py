@@ -37,7 +37,7 @@ def scrubbed(value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return str(value)
+    return str.__str__(value)  # a plain one, of an enumeration's member too
 
 
 class _Copy:
@@ -50,6 +50,16 @@ class _Copy:
 
     def of(self, value: object, depth: int) -> Any:  # noqa: PLR0911 - one for each kind of value
         self._spend(1)
+        if type(value) is str:
+            return self._text(value if value.isascii() else scrubbed(value))
+        if type(value) is int and SMALLEST <= value <= BIGGEST:
+            return value
+        if type(value) is dict:
+            below = _below(depth)
+            return {self._key(key): self.of(one, below) for key, one in value.items()}
+        if type(value) is list:
+            below = _below(depth)
+            return [self.of(one, below) for one in value]
         match value:
             case None | bool():
                 return value
@@ -62,11 +72,11 @@ class _Copy:
             case float():
                 return float(value) if math.isfinite(value) else None
             case Mapping():
-                below = _below(depth)
-                return {self._key(key): self.of(one, below) for key, one in value.items()}
-            case list() | tuple() | set() | frozenset():
-                below = _below(depth)
-                return [self.of(one, below) for one in value]
+                return self.of(dict(value), depth)
+            case list() | tuple():
+                return self.of([*value], depth)
+            case set() | frozenset():
+                return self.of(sorted(value, key=repr), depth)  # the same in every process
             case date():
                 return value.isoformat()
             case Decimal() | UUID() | IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():

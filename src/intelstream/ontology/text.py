@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from intelstream.ontology.plain import LONGEST, plain, scrubbed
 
 Check = Callable[[Any], Any]
+ALPHA_2: Final = 2  # letters of a country's code (ISO 3166-1)
 
 
 def text(value: object) -> str:
@@ -52,11 +53,34 @@ def spelt(value: object) -> str:
 
 
 def lower(value: object) -> str:
+    if type(value) is str and value.isascii() and len(value) <= LONGEST and (found := value.strip()):
+        return found.lower()
     return text(value).lower()
 
 
 def upper(value: object) -> str:
     return text(value).upper()
+
+
+def visible(check: Check, longest: int | None = None) -> Check:
+    """Return a check that, after another one, asks for ASCII from blank to tilde, and no more of it than so much."""
+
+    def checked(value: Any) -> Any:
+        found = check(value)
+        if not (found.isascii() and found.isprintable()) or (longest and len(found) > longest):
+            raise ValueError("expected visible ASCII" + (f", at most {longest} characters" if longest else ""))
+        return found
+
+    return checked
+
+
+def country(value: object) -> str:
+    """Take two letters or digits, in upper case."""
+    if type(value) is not str or len(value) != ALPHA_2:
+        value = text(value)
+    if len(value) != ALPHA_2 or not (value.isascii() and value.isalnum()):
+        raise ValueError("expected a country code of two letters")
+    return value.upper()
 
 
 def matching(check: Check, pattern: str, expected: str) -> Check:
