@@ -28,7 +28,12 @@ CASES: dict[str, tuple[list[Any], str, dict[str, Any], Any]] = {
         {},
         [{"source.ip": IP}],
     ),
-    "empty in all its forms": (["source.ip", "comment", "status", "source.asn"], f"{IP},-,N/A, ", {}, [{"source.ip": IP}]),
+    "empty in all its forms": (
+        ["source.ip", "comment", "status", "source.asn"],
+        f"{IP},-,N/A, ",
+        {},
+        [{"source.ip": IP}],
+    ),
     "empty as the feed has it": (["source.ip", "comment"], f"{IP},null", {"empty": ["null"]}, [{"source.ip": IP}]),
     "a row that says nothing": (["source.ip", "comment"], "-,", {}, []),
     "too few columns": (["source.ip", "comment", "status"], f"{IP},x", {}, [{"source.ip": IP, "comment": "x"}]),
@@ -49,11 +54,26 @@ CASES: dict[str, tuple[list[Any], str, dict[str, Any], Any]] = {
         [{"comment": "x", "protocol.transport": "tcp"}],
     ),
     "a converter": ([{"to": "comment", "as": "upper"}], "x", {}, [{"comment": "X"}]),
-    "converters in turn": ([{"to": "source.url", "as": ["base64", "refang"]}], "aHh4cDovL2V4YW1wbGUuY29tL2E=", {}, [{"source.url": URL}]),
+    "converters in turn": (
+        [{"to": "source.url", "as": ["base64", "refang"]}],
+        "aHh4cDovL2V4YW1wbGUuY29tL2E=",
+        {},
+        [{"source.url": URL}],
+    ),
     "a converter that fails": ([{"to": "extra.n", "as": "int"}], "x", {}, "extra.n"),
-    "a converter that leaves nothing": ([{"to": "comment", "as": {"none": "-"}}, "status"], "none,x", {}, [{"status": "x"}]),
+    "a converter that leaves nothing": (
+        [{"to": "comment", "as": {"none": "-"}}, "status"],
+        "none,x",
+        {},
+        [{"status": "x"}],
+    ),
     "a match": ([{"to": "comment", "match": r"#\w+"}], "a #one b", {}, [{"comment": "#one"}]),
-    "a match has a group": ([{"to": "source.asn", "match": r"AS(\d+)"}], "EXAMPLE AS64496", {}, [{"source.asn": 64496}]),
+    "a match has a group": (
+        [{"to": "source.asn", "match": r"AS(\d+)"}],
+        "EXAMPLE AS64496",
+        {},
+        [{"source.asn": 64496}],
+    ),
     "no match is an empty cell": ([{"to": "comment", "match": r"#\w+"}, "status"], "a,x", {}, [{"status": "x"}]),
     "so the next column may match": (
         [{"to": "comment", "match": r"#\w+"}, {"to": "comment", "match": r"@\w+"}],
@@ -83,8 +103,18 @@ CASES: dict[str, tuple[list[Any], str, dict[str, Any], Any]] = {
     "more events than a row may make": ([{"to": "source.port", "split": " "}], "1 " * 2000, {}, "source.port"),
     "extra": (["extra.first-name"], " x ", {}, [{"extra.first-name": "x"}]),
     "all of extra": ([{"to": "extra", "as": "json"}], '"{""a"": 1, ""b"": [2]}"', {}, [{"extra.a": 1, "extra.b": [2]}]),
-    "types": (["classification.type"], "mw_dl", {"types": {"mw_dl": "malware-distribution"}}, [{"classification.type": "malware-distribution"}]),
-    "a type that needs no translation": (["classification.type"], "phishing", {"types": {"a": "spam"}}, [{"classification.type": "phishing"}]),
+    "types": (
+        ["classification.type"],
+        "mw_dl",
+        {"types": {"mw_dl": "malware-distribution"}},
+        [{"classification.type": "malware-distribution"}],
+    ),
+    "a type that needs no translation": (
+        ["classification.type"],
+        "phishing",
+        {"types": {"a": "spam"}},
+        [{"classification.type": "phishing"}],
+    ),
     "a type that nobody knows": (["classification.type"], "b", {"types": {"a": "spam"}}, "classification.type"),
     "fuzzy times": (["time.source"], "2 March 2024 10:11:12 UTC", {}, [{"time.source": "2024-03-02T10:11:12+00:00"}]),
     "fuzzy times are also seconds": (["time.source"], "1709374272", {}, [{"time.source": "2024-03-02T10:11:12+00:00"}]),
@@ -97,7 +127,12 @@ CASES: dict[str, tuple[list[Any], str, dict[str, Any], Any]] = {
     ),
     "no time": (["time.source"], "soon", {}, "time.source"),
     "a URL without a scheme": (["source.url"], "example.com/a", {}, [{"source.url": URL}]),
-    "a URL with another": (["source.url"], "example.com:8080/a", {"default_scheme": "https"}, [{"source.url": "https://example.com:8080/a"}]),
+    "a URL with another": (
+        ["source.url"],
+        "example.com:8080/a",
+        {"default_scheme": "https"},
+        [{"source.url": "https://example.com:8080/a"}],
+    ),
     "a URL that has one": (["source.url"], "ftp://example.com/a", {}, [{"source.url": "ftp://example.com/a"}]),
     "a URL that was defanged": (["source.url"], "hxxp[:]//example[.]com/a", {}, [{"source.url": URL}]),
     "no URL": (["source.url"], "http://", {}, "source.url"),
@@ -105,14 +140,26 @@ CASES: dict[str, tuple[list[Any], str, dict[str, Any], Any]] = {
         ["source.fqdn", "source.urlpath", "source.port"],
         "example.com,/a,80",
         {"compose": {"source.url": "http://{0}:{2}{1}"}},
-        [{"source.fqdn": "example.com", "source.urlpath": "/a", "source.port": 80, "source.url": "http://example.com:80/a"}],
+        [
+            {
+                "source.fqdn": "example.com",
+                "source.urlpath": "/a",
+                "source.port": 80,
+                "source.url": "http://example.com:80/a",
+            }
+        ],
     ),
-    "composed of an empty cell": (["source.fqdn", None], "example.com,-", {"compose": {"source.url": "http://{0}{1}"}}, [{"source.fqdn": "example.com"}]),
+    "composed of an empty cell": (
+        ["source.fqdn", None],
+        "example.com,-",
+        {"compose": {"source.url": "http://{0}{1}"}},
+        [{"source.fqdn": "example.com"}],
+    ),
     "only rows": (["source.ip"], IP, {"only_rows": "^198"}, []),
     "not rows": (["source.ip"], IP, {"not_rows": "^192"}, []),
     "neither": (["source.ip"], IP, {"only_rows": "^192", "not_rows": "x"}, [{"source.ip": IP}]),
     "a row made to keep the search busy": (["comment"], "a" * 40 + "!", {"not_rows": r"(a|aa)+$|(x+x+)+y"}, "row"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("columns", "row", "params", "expected"), CASES.values(), ids=CASES)
@@ -133,7 +180,7 @@ async def test_a_wrong_value_of_a_row_is_named_and_the_other_rows_go_on() -> Non
     params = {"columns": ["source.ip", "source.port"]}
     result = await testing.run_stage("parsers.csv", params, [testing.report(rows.encode())])
 
-    assert [event["source.port"] for event in result.messages["default"]] == [80, 443]
+    assert [event["source.port"] for event in result.outputs["default"]] == [80, 443]
     assert result.dead[0].text.startswith("source.port: ")
     assert "'eighty'" in result.dead[0].text
     assert len(result.dead[1].text) < 400
@@ -145,7 +192,7 @@ async def test_a_row_may_replace_a_constant_but_an_empty_cell_does_not() -> None
     rows = testing.report(f"{IP},spam\n{IP},\n".encode())
     result = await testing.run_stage("parsers.csv", params, [rows], set=constants)
 
-    assert [event["classification.type"] for event in result.messages["default"]] == ["spam", "scanner"]
+    assert [event["classification.type"] for event in result.outputs["default"]] == ["spam", "scanner"]
 
 
 async def test_a_row_that_fails_later_leaves_nothing_of_itself_behind() -> None:
@@ -153,7 +200,7 @@ async def test_a_row_that_fails_later_leaves_nothing_of_itself_behind() -> None:
     rows = testing.report(f"{IP},example.com,a b\n{IP},http://,a\n".encode())
     result = await testing.run_stage("parsers.csv", params, [rows])
 
-    assert [event["extra.tags"] for event in result.messages["default"]] == [["a", "b"]]
+    assert [event["extra.tags"] for event in result.outputs["default"]] == [["a", "b"]]
     assert [dead.field for dead in result.dead] == ["source.url"]
 
 
@@ -197,7 +244,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "`compose` counts columns from {0}",
     ),
     "a composed field that is none": ({"columns": ["comment"], "compose": {"x": "{0}"}}, "no such field"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("params", "text"), REFUSED.values(), ids=REFUSED)

@@ -12,9 +12,8 @@ from pydantic import Field
 from intelstream.errors import InvalidValue
 from intelstream.ontology import Event, Report
 from intelstream.sdk.columns import Column, ColumnMap
-from intelstream.sdk.lines import KEPT, size_of
 from intelstream.sdk.stage import Row
-from intelstream.sdk.table import SHOWN, TableParams, TableParser, raise_if_bad
+from intelstream.sdk.table import SHOWN, TableParams, TableParser, bounded, raise_if_bad
 
 Get = Callable[[Mapping[str, Any]], Any]
 KEY: Final = "@key"
@@ -50,16 +49,14 @@ class ObjectTable(TableParser[O]):
             text = orjson.dumps(value).decode() if text is None else text
         except (TypeError, RecursionError) as error:
             return Row("", InvalidValue("row", "", f"expected JSON that can be written again: {error}"))
-        if len(text) * 4 > self.params.max_row_bytes < size_of(text):
-            reason = f"expected at most {self.params.max_row_bytes} (`max_row_bytes`)"
-            return Row(text[:KEPT], InvalidValue("row", text[:SHOWN], reason))
         if not isinstance(value, dict):
             return Row(text, InvalidValue("row", text[:SHOWN], "expected a JSON object"))
         if key is not None:
             value = {**value, KEY: key}
+        longest = self.params.max_row_bytes
         if self.params.columns is None:
-            return Row(_raw(value, text), value)
-        return Row(text, [get(value) for get in self._gets])
+            return bounded(_raw(value, text), value, longest)
+        return bounded(text, [get(value) for get in self._gets], longest)
 
     def events(self, row: Row, report: Report) -> Event | list[Event] | None:
         if self.params.columns is not None:
