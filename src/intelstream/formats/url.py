@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from socket import inet_aton, inet_ntoa
+from socket import AF_INET, inet_aton, inet_ntoa, inet_pton
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -67,10 +67,14 @@ def _host(host: str) -> tuple[str, bool]:
     """Return the host as names and addresses are written, and whether it is an address."""
     if ":" in host:
         return host, True
-    host = host.rstrip(".").lower()
-    if not NUMERIC(host):
-        return host, False
     try:
-        return inet_ntoa(inet_aton(host)), True
-    except OSError:
-        return host, False
+        inet_pton(AF_INET, host)  # canonical, as nearly all are
+    except (OSError, ValueError):  # not, or with a character that no host has
+        host = host.rstrip(".").lower()
+        if not NUMERIC(host):
+            return host, False
+        try:
+            return inet_ntoa(inet_aton(host)), True
+        except OSError:
+            return host, False
+    return host, True

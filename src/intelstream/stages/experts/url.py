@@ -1,7 +1,6 @@
 """Take URLs apart into host, port, path, account and protocol."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -110,12 +109,18 @@ class Url(sdk.Expert[Params]):
         _, user, host, is_address, port, path = parts
         if port is not None and side.port is not None and (replaces or side.port not in fields):
             fields[side.port] = port  # a port by construction
-        for key, value in ((side.ip if is_address else side.fqdn, host), (side.path, path), (side.account, user)):
-            if value is not None and key is not None and (replaces or key not in fields):
-                try:
-                    event[key] = value
-                except InvalidValue:
-                    continue  # the host of a URL may be neither a name nor an address
+        self.put(event, side.ip if is_address else side.fqdn, host)
+        if path is not None:
+            self.put(event, side.path, path)
+        if user is not None:
+            self.put(event, side.account, user)
+
+    def put(self, event: Event, key: Any, value: str) -> None:
+        if key is not None and (self.replaces or key not in event.fields):
+            try:
+                event[key] = value
+            except InvalidValue:
+                return  # the host of a URL may be neither a name nor an address
 
     def classify(self, event: Event, scheme: str) -> None:
         fields, replaces = event.fields, self.replaces
@@ -124,7 +129,6 @@ class Url(sdk.Expert[Params]):
             if known := APPLICATION.get(scheme):
                 fields[application] = known
             else:
-                with suppress(InvalidValue):  # a scheme of more than a hundred characters
-                    event[application] = scheme
+                self.put(event, application, scheme)
         if transport is not None and scheme in CARRIED_BY and (replaces or transport not in fields):
             fields[transport] = CARRIED_BY[scheme]
