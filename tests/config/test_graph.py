@@ -75,6 +75,30 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
         },
         [],
     ),
+    "two routes that meet before twins are dropped": (
+        {
+            "tax": "tax: {use: experts.taxonomy, to: [one, other]}",
+            "one": "one: {use: experts.taxonomy, to: once}",
+            "other": "other: {use: experts.taxonomy, to: once}",
+            "once": "once: {use: experts.deduplicate, to: files}",
+        },
+        [],
+    ),
+    "twins are dropped on one of two routes, before they meet": (
+        {
+            "tax": "tax: {use: experts.taxonomy, to: [once, other]}",
+            "other": "other: {use: experts.taxonomy, to: files}",
+            "once": "once: {use: experts.deduplicate, to: files}",
+        },
+        [
+            "4:43: warning: stages.tax.to.1: an event can reach 'files' by two routes: through 'once' and through "
+            "'other'; experts.deduplicate behind where they meet would keep one"
+        ],
+    ),
+    "two routes by other paths": (
+        {"tax": "tax: {use: experts.filter, with: {keep: 'tlp:RED'}, to: {default: files, other: files}}"},
+        [],
+    ),
     "no such path": (
         {"tax": TAX.replace("to: files", "to: {default: files, eror: files}")},
         ["4:53: stages.tax.to.eror: no such path; did you mean 'error'?"],

@@ -86,12 +86,36 @@ def test_the_address_of_a_server_may_hold_a_secret_that_is_not_shown(load_host: 
     assert "s3cret" not in repr(host)
 
 
-def test_memory_is_a_quarter_of_what_the_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    limit.write_text(str(1024 * MiB), encoding="ascii")
-    monkeypatch.setattr(hosts, "LIMITS", (limit, tmp_path / "none"))
+LIMITED = {
+    "by a container": ("0::/\n", "groups/memory.max", 1024 * MiB, 256 * MiB),
+    "by a service": ("0::/system.slice/x.service\n", "groups/system.slice/x.service/memory.max", 512 * MiB, 128 * MiB),
+    "by what a service is in": ("0::/system.slice/x.service\n", "groups/system.slice/memory.max", 256 * MiB, 64 * MiB),
+    "by the older kind of groups": (
+        "5:devices:/\n4:memory:/x\n0::/\n",
+        "groups/memory/x/memory.limit_in_bytes",
+        256 * MiB,
+        64 * MiB,
+    ),
+    "to next to nothing": ("0::/\n", "groups/memory.max", MiB, 32 * MiB),
+}
 
-    assert hosts.default_memory() == 256 * MiB
+
+@pytest.mark.parametrize(("own", "file", "limit", "expected"), LIMITED.values(), ids=LIMITED)
+def test_memory_is_a_quarter_of_what_the_process_may_use(
+    own: str, file: str, limit: int, expected: int, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text(own, encoding="ascii")
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(f"{limit}\n", encoding="ascii")
+
+    assert hosts.default_memory(tmp_path / "own", tmp_path / "groups") == expected
+
+
+def test_memory_without_a_limit_is_4_gib_at_most(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("0::/\n", encoding="ascii")
+    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+
+    assert 32 * MiB <= hosts.default_memory(tmp_path / "own", tmp_path) <= 4096 * MiB
 
 
 FAULTS = {

@@ -153,6 +153,29 @@ def test_loading_imports_only_what_is_used_and_writes_nothing(here: Path) -> Non
     assert [path.name for path in here.iterdir()] == ["pipeline.yaml"]
 
 
+def test_a_draft_is_checked_where_it_is_to_stand(load: Load) -> None:
+    load(GOOD)
+    path = Path("pipeline.yaml")
+    host = config.load_host(None, path, state_dir=None, env={})
+    with pytest.raises(ConfigError, match=r"pipeline\.yaml:1:1: stagse: unknown name"):
+        config.load(path, host, env={}, text="stagse: {}")
+
+    assert config.load(path, host, env={}, text=GOOD.replace("cert-demo", "draft")).pipeline.name == "draft"
+    assert config.load(path, host, env={}).pipeline.name == "cert-demo"
+
+
+def test_stages_need_memory_for_a_commit_each(faults: Faults) -> None:
+    deep = "".join(f"  t{n}: {{use: experts.taxonomy, to: t{n + 1}}}\n" for n in range(40))
+    last = FILES.replace("files", "t40")
+    text = f"stages:\n  {INBOX}}}\n  {ROWS.replace('files', 't0')}\n{deep}  {last}\n"
+
+    [told] = faults(text, host="memory: 32MiB")
+
+    said = "32MiB for backlogs is too little for stages so deep: `memory` in the host file must be 83MiB at least"
+    assert told == f"pipeline.yaml:1:1: stages: {said}"
+    assert faults(text, host="memory: 83MiB") == []
+
+
 def test_collectors_that_say_nothing_run_now_and_then(load: Load) -> None:
     text = """\
 stages:

@@ -1,6 +1,6 @@
 """Checks how the stages of a pipeline are connected: who sends to whom, by which path, and whether that can work."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 from itertools import combinations
 from typing import Any, Final
@@ -14,7 +14,9 @@ from intelstream.runtime.spec import ERROR, kind_of
 from intelstream.sdk import Collector, Expert, Output, Parser
 
 DEFAULT: Final = "default"
+MERGING: Final = "experts.deduplicate"
 MOST_CYCLES: Final = 20  # that are named
+Ways = Mapping[str, Sequence[str]]
 
 
 def check(nodes: Mapping[str, Node], entries: Mapping[str, Any], faults: Faults) -> None:
@@ -33,6 +35,7 @@ class _Graph:
         self.nodes = nodes
         self.entries = entries
         self.faults = faults
+        self.uses = {name: node.spec.use for name, node in nodes.items() if node.spec}
         self.unknown = False  # whether somebody sends to a stage that is not there
         self.sound = {
             name: {path: list(way) for path, way in (node.ways or {}).items()} for name, node in nodes.items()
@@ -130,27 +133,44 @@ class _Graph:
 
     def doubled(self) -> None:
         """Warn where an event that is sent to several stages can reach an output more than once."""
-        reached = self.reached()
+        far = {name: self.followers(name, errors=False) for name in self.nodes}
+        reached = _reached(far)
         for node in self.nodes.values():
             for path, way in self.sound[node.name].items():
                 for one, other in combinations(dict.fromkeys(name for name in way if name in reached), 2):
-                    for output in sorted(reached[one] & reached[other]):
+                    for output in self.twice(one, other, far, reached):
                         place = next(
                             (at for target, at in self.targets(node) if (target.path, target.name) == (path, other)),
                             node.way,
                         )
                         text = f"an event can reach {output!r} by two routes: through {one!r} and through {other!r}"
-                        self.faults.add(place, text, level="warning")
+                        cure = f"; {MERGING} behind where they meet would keep one"
+                        self.faults.add(place, text + cure, level="warning")
 
-    def reached(self) -> dict[str, frozenset[str]]:
-        """Return for each stage the outputs that an event can reach from it, if nothing goes wrong."""
-        far = {name: self.followers(name, errors=False) for name in self.nodes}
-        found: dict[str, frozenset[str]] = {}
-        for name in TopologicalSorter(far).static_order():
-            stage = self.nodes[name].stage
-            own = [name] if stage and issubclass(stage, Output) else []
-            found[name] = frozenset(own).union(*(found[target] for target in far[name]))
-        return found
+    def twice(self, one: str, other: str, far: Ways, reached: Mapping[str, frozenset[str]]) -> list[str]:
+        """Return the outputs that both routes lead to without a stage that keeps only one of two events."""
+        both = reached[one] & reached[other]
+        before = {one, other} | reached[one] ^ reached[other]
+        todo = [*({one, other} & both), *(target for name in before for target in far[name] if target in both)]
+        seen: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name not in seen and self.uses.get(name) != MERGING:
+                seen.add(name)
+                todo += far[name]
+        return sorted(name for name in seen if self.is_output(name))
+
+    def is_output(self, name: str) -> bool:
+        stage = self.nodes[name].stage
+        return stage is not None and issubclass(stage, Output)
+
+
+def _reached(far: Ways) -> dict[str, frozenset[str]]:
+    """Return for each stage all that an event can reach from it, itself included."""
+    found: dict[str, frozenset[str]] = {}
+    for name in TopologicalSorter(far).static_order():
+        found[name] = frozenset({name}).union(*(found[target] for target in far[name]))
+    return found
 
 
 def _misfit(node: Node, target: Target, far: Node) -> str | None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -21,7 +21,8 @@ NAME: Final = "intelstream.yaml"
 LEAST_MEMORY: Final = 32 * 2**20
 MOST_MEMORY: Final = 4 * 2**30  # unless the host file says more
 SCHEMES: Final = ("redis", "rediss", "unix")
-LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+OWN_GROUPS: Final = Path("/proc/self/cgroup")
+GROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def _url(text: str) -> str:
@@ -116,11 +117,27 @@ def load_host(path: Path | None, pipeline: Path, *, state_dir: Path | None, env:
     )
 
 
-def default_memory() -> int:
-    """Return a quarter of the memory that the process may use, at most 4 GiB."""
+def default_memory(own: Path = OWN_GROUPS, groups: Path = GROUPS) -> int:
+    """Return a quarter of the memory that the process may use, at most 4 GiB.
+
+    `own` lists the control groups of the process, as `/proc/self/cgroup` does, and `groups` holds their limits
+    (cgroups(7); those of systemd and of containers).
+    """
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [int(text) for file in LIMITS if file.is_file() and (text := file.read_text("ascii").strip()).isdigit()]
-    return max(LEAST_MEMORY, min(MOST_MEMORY, min(whole, *limits) // 4 if limits else whole // 4))
+    files = [file for file in _limits(own, groups) if file.is_file()]
+    limits = [int(text) for file in files if (text := file.read_text("ascii").strip()).isdigit()]
+    return max(LEAST_MEMORY, min(MOST_MEMORY, min((whole, *limits)) // 4))
+
+
+def _limits(own: Path, groups: Path) -> Iterator[Path]:
+    """Yield the files that may limit the memory of the process: of its groups, and of those that they are in."""
+    for line in own.read_text("utf-8").splitlines() if own.is_file() else ():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (groups / "memory", "memory.limit_in_bytes") if controllers else (groups, "memory.max")
+        inner = top / group.lstrip("/")
+        yield from (one / name for one in (inner, *inner.parents) if one.is_relative_to(top))
 
 
 def _read(path: Path, env: Mapping[str, str]) -> HostKeys:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,8 +18,9 @@ from intelstream.errors import ConfigError, Fault
 from intelstream.formats.faults import Faults
 from intelstream.formats.yaml import Place
 from intelstream.ontology import STANDARD, Ontology
+from intelstream.runtime.plan import least_memory
 from intelstream.runtime.spec import HostSpec, PipelineSpec, StageSpec
-from intelstream.sdk import Params
+from intelstream.sdk import Params, Size
 from intelstream.sdk.types import below
 
 
@@ -31,14 +33,16 @@ class Loaded:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
-def load(path: Path, host: HostSpec, *, env: Mapping[str, str]) -> Loaded:
+def load(path: Path, host: HostSpec, *, env: Mapping[str, str], text: str | bytes | None = None) -> Loaded:
     """Read a pipeline file. Only the stages that it uses are imported, and nothing is written.
+
+    A `text` is read instead of what the file holds: a draft is checked before it is written there.
 
     Raises:
         ConfigError: with all faults, those of the file first, then of what it includes, each in its order.
     """
     faults = Faults()
-    main = document(path, faults)
+    main = document(path, faults, text)
     keys = top(main, faults)
     if keys is None:
         raise ConfigError(faults.listed())
@@ -66,11 +70,13 @@ def load(path: Path, host: HostSpec, *, env: Mapping[str, str]) -> Loaded:
         builder.build(name, entry)
     graph.check(builder.nodes, stages.entries, faults)
     _moved(builder, faults)
+    specs = {name: node.spec for name, node in builder.nodes.items() if node.spec}
+    if not any(fault.level == "error" for fault in faults.found):
+        _enough(specs, host, faults)
 
     found = faults.listed()
     if any(fault.level == "error" for fault in found):
         raise ConfigError(found)
-    specs = {name: node.spec for name, node in builder.nodes.items() if node.spec}
     return Loaded(
         pipeline=PipelineSpec(
             name=keys.name, description=keys.description, stages=specs, ontology=reading.ontology, raw=keys.raw
@@ -125,6 +131,13 @@ def _moved(builder: Builder, faults: Faults) -> None:
         elif was in claimed:
             faults.add(place, f"another stage was {was!r}, too")
         claimed.add(was)
+
+
+def _enough(specs: Mapping[str, StageSpec], host: HostSpec, faults: Faults) -> None:
+    """Check that the host gives memory enough for a pipeline that is full to drain."""
+    if host.memory < (least := least_memory(specs)):
+        text = f"{Size(host.memory)} for backlogs is too little for stages so deep: `memory` in the host file must be"
+        faults.add(("stages",), f"{text} {ceil(least / 2**20)}MiB at least")
 
 
 def _written_out(specs: Iterable[StageSpec]) -> frozenset[str]:

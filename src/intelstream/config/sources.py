@@ -16,23 +16,25 @@ from intelstream.sdk.types import PATTERN, below
 MOST_FILES: Final = 1_000
 
 
-def document(path: Path, faults: Faults) -> yaml.Document:
-    """Read a file; if that cannot be done, its value is None and there is a fault."""
-    file = str(path)
-    try:
-        if path.is_file() or not path.exists():  # a pipe would never end
-            with path.open("rb") as opened:
-                found = yaml.read(opened.read(yaml.LARGEST + 1), file)
-        else:
-            found = _unread(file, "it is none")
-    except OSError as error:
-        found = _unread(file, (error.strerror or str(error)).lower())
-    faults.take(found, file)
+def document(path: Path, faults: Faults, text: str | bytes | None = None) -> yaml.Document:
+    """Read a file, or the text that is to stand there; if it cannot be read, its value is None and there is a fault."""
+    found = _file(path) if text is None else yaml.read(text, str(path))
+    faults.take(found, str(path))
     return found
 
 
-def _unread(file: str, why: str) -> yaml.Document:
-    return yaml.Document(None, {}, [Fault(file, 1, 1, "", f"reading the file: {why}")])
+def _file(path: Path) -> yaml.Document:
+    try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            return _unread(path, "it is none")
+        with path.open("rb") as opened:
+            return yaml.read(opened.read(yaml.LARGEST + 1), str(path))
+    except OSError as error:
+        return _unread(path, (error.strerror or str(error)).lower())
+
+
+def _unread(path: Path, why: str) -> yaml.Document:
+    return yaml.Document(None, {}, [Fault(str(path), 1, 1, "", f"reading the file: {why}")])
 
 
 @dataclass(slots=True)
