@@ -40,6 +40,7 @@ TYPES: Final = {
 }
 CHECKS: Final = {name: compiled(hint) for name, hint in TYPES.items()}
 LONGEST_NAME: Final = 253
+TRUTH: Final = {"yes", "y", "on", "1", "t", "no", "n", "off", "0", "f", "true", "false", "1.0", "0.0"}
 OPS: Final = ("sanitize", "is_valid", "sanitize_subitem", "is_valid_subitem")
 
 
@@ -214,22 +215,7 @@ def _more_words(case: Case) -> bool:
     word = case.value.decode() if isinstance(case.value, bytes) else str(case.value)
     match case.type:
         case "Boolean":
-            return word.strip().lower() in {
-                "yes",
-                "y",
-                "on",
-                "1",
-                "t",
-                "no",
-                "n",
-                "off",
-                "0",
-                "f",
-                "true",
-                "false",
-                "1.0",
-                "0.0",
-            }
+            return word.strip().lower() in TRUTH
         case "Registry":
             return word.strip().upper() == "RIPE NCC"
         case "ClassificationType" | "ClassificationTaxonomy":

@@ -1,7 +1,7 @@
 """Copies a value as one that JSON can hold, whatever it is, in bounded depth and size."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -48,18 +48,25 @@ class _Copy:
     def __init__(self) -> None:
         self.left = LONGEST
 
-    def of(self, value: object, depth: int) -> Any:  # noqa: PLR0911 - one for each kind of value
+    def of(self, value: object, depth: int) -> Any:
         self._spend(1)
         if type(value) is str:
             return self._text(value if value.isascii() else scrubbed(value))
-        if type(value) is int and SMALLEST <= value <= BIGGEST:
-            return value
-        if type(value) is dict:
-            below = _below(depth)
-            return {self._key(key): self.of(one, below) for key, one in value.items()}
-        if type(value) is list:
-            below = _below(depth)
-            return [self.of(one, below) for one in value]
+        if isinstance(value, dict):
+            return self._object(value, _below(depth))
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._list(value, _below(depth))
+        if isinstance(value, Mapping):
+            return self._object(value, _below(depth))
+        return self._single(value)
+
+    def _object(self, value: Mapping[Any, Any], below: int) -> dict[str, Any]:
+        return {self._key(key): self.of(one, below) for key, one in value.items()}
+
+    def _list(self, value: Iterable[Any], below: int) -> list[Any]:
+        return [self.of(one, below) for one in value]
+
+    def _single(self, value: object) -> Any:  # noqa: PLR0911 - one for each kind of value
         match value:
             case None | bool():
                 return value
@@ -71,12 +78,6 @@ class _Copy:
                 return int(value) if SMALLEST <= value <= BIGGEST else self._text(_long(value))
             case float():
                 return float(value) if math.isfinite(value) else None
-            case Mapping():
-                return self.of(dict(value), depth)
-            case list() | tuple():
-                return self.of([*value], depth)
-            case set() | frozenset():
-                return self.of(sorted(value, key=repr), depth)  # the same in every process
             case date():
                 return value.isoformat()
             case Decimal() | UUID() | IPv4Address() | IPv6Address() | IPv4Network() | IPv6Network():
