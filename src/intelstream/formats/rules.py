@@ -1,7 +1,7 @@
 """Rule files of `experts.modify`: conditions on fields, and the values to write where they hold."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ PLACE: Final = re.compile(r"\{\{|\}\}|\{msg\[([\w.]+)\]\}|\{matches\[([\w.]+)\]\
 
 SHOWN: Final = 100  # characters of a value that an error quotes
 
-Matches = Mapping[str, tuple[Patterns, str]]  # by field, the pattern and the text it was found in
+Matches = Mapping[str, tuple[Patterns, int, str]]  # by field: patterns, the place of one, the text it was found in
 Place = tuple[str | int, ...]
 
 
@@ -72,56 +72,100 @@ class Template:
 def _value(event: Event, matches: Matches, name: str, group: str | None) -> Any:
     if group is None:
         return event.get(name)
-    pattern, text = matches[name]
+    patterns, place, text = matches[name]
     try:
-        found = pattern.groups(0, text)
+        found = patterns.groups(place, text)
     except TimeoutError as error:
         raise InvalidValue(name, text[:SHOWN], "searching it takes too long") from error
     return found and found[int(group) if group.isdigit() else group]
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """A condition that a pattern is found: the place of that pattern among those of the field."""
+
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One rule: all conditions have to hold.
 
-    A condition is a pattern, None for a field that has to be absent, or a value to be equal to. An action is a
+    A condition is a search, None for a field that has to be absent, or a value to be equal to. An action is a
     template, a value, or None for a field that goes.
     """
 
     name: str
-    conditions: Mapping[str, Patterns | object | None]
+    conditions: Mapping[str, Search | object | None]
     actions: Mapping[str, Template | object | None]
 
-    def matches(self, event: Event) -> Matches | None:
-        """Return where the patterns were found, by field; None where the rule does not hold.
+
+class Look:
+    """One event before the rules; what was searched for once is known until the field is written."""
+
+    __slots__ = ("_event", "_found", "_patterns")
+
+    def __init__(self, event: Event, patterns: Mapping[str, Patterns]) -> None:
+        self._event = event
+        self._patterns = patterns
+        self._found: dict[str, tuple[str, Collection[int]]] = {}
+
+    def matches(self, rule: Rule) -> Matches | None:
+        """Return where the patterns of a rule were found, by field; None where it does not hold.
 
         Raises:
             InvalidValue: searching a value takes too long.
         """
-        found: dict[str, tuple[Patterns, str]] = {}
-        for name, condition in self.conditions.items():
-            value = event.get(name)
+        matches: dict[str, tuple[Patterns, int, str]] = {}
+        for name, condition in rule.conditions.items():
+            if isinstance(condition, Search):
+                text, found = self._found.get(name) or self._searched(name)
+                if condition.place not in found:
+                    return None
+                matches[name] = self._patterns[name], condition.place, text
+                continue
+            value = self._event.get(name)
             if condition is None:
                 if value is not None:
                     return None
-            elif isinstance(condition, Patterns):
-                text = "" if value is None else str(value)
-                if value is None or not _holds(name, condition, text):
-                    return None
-                found[name] = condition, text
             elif value != condition or isinstance(value, bool) is not isinstance(condition, bool):
                 return None
-        return found
+        return matches
+
+    def forget(self, name: str) -> None:
+        """Search a field anew, since it was written."""
+        if name == "extra":
+            self._found.clear()
+        self._found.pop(name, None)
+
+    def _searched(self, name: str) -> tuple[str, Collection[int]]:
+        value = self._event.get(name)
+        text = "" if value is None else str(value)
+        try:
+            found = () if value is None else self._patterns[name].found(text)
+        except TimeoutError as error:
+            raise InvalidValue(name, text[:SHOWN], "searching it takes too long") from error
+        self._found[name] = text, found
+        return text, found
 
 
-def _holds(name: str, condition: Patterns, text: str) -> bool:
-    try:
-        return bool(condition.found(text))
-    except TimeoutError as error:
-        raise InvalidValue(name, text[:SHOWN], "searching it takes too long") from error
+class Rules:
+    """The rules of a file in their order; the patterns of all of them for one field are searched for together."""
+
+    __slots__ = ("_patterns", "_rules")
+
+    def __init__(self, rules: Sequence[Rule], patterns: Mapping[str, Patterns]) -> None:
+        self._rules = rules
+        self._patterns = patterns
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules)
+
+    def look(self, event: Event) -> Look:
+        return Look(event, self._patterns)
 
 
-def read(path: Path, ontology: Ontology, *, case_sensitive: bool) -> Sequence[Rule]:
+def read(path: Path, ontology: Ontology, *, case_sensitive: bool) -> Rules:
     """Read a rule file, JSON or YAML: a list of `{rulename, if: {field: condition}, then: {field: value}}`.
 
     Raises:
@@ -136,59 +180,85 @@ def read(path: Path, ontology: Ontology, *, case_sensitive: bool) -> Sequence[Ru
         raise ValueError(f"reading {path}: larger than {LARGEST} bytes")
     document = yaml.read(data, str(path))
     faults = [str(fault) for fault in document.faults]
-    rules: list[Rule] = []
+    checking = _Checking(ontology, ignore_case=not case_sensitive)
     if not faults:
-        for place, text in _checked(document.value, ontology, rules, ignore_case=not case_sensitive):
+        for place, text in checking.faults(document.value):
             mark = yaml.under(document.marks, place)
             faults.append(f"{path}:{mark.line if mark else 1}:{mark.column if mark else 1}: {text}")
     if faults:
         raise ValueError("\n".join(faults))
-    return rules
+    return checking.rules()
 
 
-def _checked(value: object, ontology: Ontology, rules: list[Rule], *, ignore_case: bool) -> Iterator[tuple[Place, str]]:
-    """Fill `rules`, and yield what is wrong with its place."""
-    if not isinstance(value, list):
-        yield (), "expected a list of rules"
-        return
-    for number, one in enumerate(value):
-        if not isinstance(one, dict) or not isinstance(one.get("if"), dict) or not isinstance(one.get("then"), dict):
-            yield (number,), "expected `rulename`, and mappings `if` and `then`"
-            continue
-        conditions: dict[str, Any] = {}
-        actions: dict[str, Any] = {}
-        for part, made in (("if", conditions), ("then", actions)):
-            for name, given in one[part].items():
-                if name not in ontology:
-                    yield (number, part, name), f"{name}: {near('no such field', name, ontology.checks)}"
-                    continue
+class _Checking:
+    """One reading of a file: collects rules and patterns as it finds what is wrong."""
+
+    def __init__(self, ontology: Ontology, *, ignore_case: bool) -> None:
+        self._ontology = ontology
+        self._ignore_case = ignore_case
+        self._rules: list[Rule] = []
+        self._patterns: dict[str, list[str]] = {}
+
+    def rules(self) -> Rules:
+        compiled = {name: Patterns(all_, ignore_case=self._ignore_case) for name, all_ in self._patterns.items()}
+        return Rules(self._rules, compiled)
+
+    def faults(self, value: object) -> Iterator[tuple[Place, str]]:
+        """Yield what is wrong, with its place."""
+        if not isinstance(value, list):
+            yield (), "expected a list of rules"
+            return
+        for number, one in enumerate(value):
+            if (
+                not isinstance(one, dict)
+                or not isinstance(one.get("if"), dict)
+                or not isinstance(one.get("then"), dict)
+            ):
+                yield (number,), "expected `rulename`, and mappings `if` and `then`"
+                continue
+            conditions: dict[str, Any] = {}
+            actions: dict[str, Any] = {}
+            singles: dict[str, Patterns] = {}
+            for name, given in one["if"].items():
                 try:
-                    made[name] = _compiled(given, part, ignore_case=ignore_case)
-                    if part == "then":
-                        _check_action(name, made[name], conditions, ontology)
+                    conditions[name] = self._condition(name, given, singles)
                 except ValueError as error:
-                    yield (number, part, name), f"{name}: {error}"
-        rules.append(Rule(str(one.get("rulename", number)), conditions, actions))
+                    yield (number, "if", name), f"{name}: {error}"
+            for name, given in one["then"].items():
+                try:
+                    actions[name] = self._action(name, given, singles)
+                except ValueError as error:
+                    yield (number, "then", name), f"{name}: {error}"
+            self._rules.append(Rule(str(one.get("rulename", number)), conditions, actions))
 
+    def _condition(self, name: str, given: object, singles: dict[str, Patterns]) -> Any:
+        self._known(name)
+        if not isinstance(given, str) or given == "":
+            return None if given == "" else given
+        singles[name] = Patterns((given,), ignore_case=self._ignore_case)
+        others = self._patterns.setdefault(name, [])
+        others.append(given)
+        return Search(len(others) - 1)
 
-def _check_action(name: str, action: object, conditions: Mapping[str, Any], ontology: Ontology) -> None:
-    """Refuse a value that the field can never take, and a group that no pattern of the rule has."""
-    if isinstance(action, Template):
-        for field, group in action.groups:
-            pattern = conditions.get(field)
-            if not isinstance(pattern, Patterns) or group not in pattern.names(0):
-                raise ValueError(f"no group {group!r} in a pattern for {field!r} of this rule")
-        action = action.constant
-    if action is not None:
-        try:
-            Event({}, ontology, id="")[name] = action
-        except InvalidValue as error:
-            raise ValueError(error.reason) from error
+    def _action(self, name: str, given: object, singles: Mapping[str, Patterns]) -> Any:
+        """Refuse a value that the field can never take, and a group that no pattern of the rule has."""
+        self._known(name)
+        if given == "" or given is None:
+            return None
+        action = constant = given
+        if isinstance(given, str):
+            action = template = Template(given)
+            for field, group in template.groups:
+                if field not in singles or group not in singles[field].names(0):
+                    raise ValueError(f"no group {group!r} in a pattern for {field!r} of this rule")
+            constant = template.constant
+        if constant is not None:
+            try:
+                Event({}, self._ontology, id="")[name] = constant
+            except InvalidValue as error:
+                raise ValueError(error.reason) from error
+        return action
 
-
-def _compiled(given: object, part: str, *, ignore_case: bool) -> Any:
-    if given == "" or given is None:
-        return None
-    if not isinstance(given, str):
-        return given
-    return Patterns((given,), ignore_case=ignore_case) if part == "if" else Template(given)
+    def _known(self, name: str) -> None:
+        if name not in self._ontology:
+            raise ValueError(near("no such field", name, self._ontology.checks))

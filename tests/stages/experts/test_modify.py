@@ -124,3 +124,17 @@ async def test_what_is_there_is_kept_on_demand(file: Path) -> None:
     result = await testing.run_stage("experts.modify", params, [{"status": "offline"}])
 
     assert result.outputs["default"] == [{"status": "offline", "__type": "Event"}]
+
+
+async def test_a_rule_sees_what_those_before_it_have_written(tmp_path: Path) -> None:
+    rules = [
+        {"if": {"comment": "^a"}, "then": {"comment": "b", "status": "{matches[comment][0]}"}},
+        {"if": {"comment": "^a"}, "then": {"malware.name": "never"}},
+        {"if": {"comment": "^b"}, "then": {"malware.name": "always"}},
+    ]
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    result = await testing.run_stage("experts.modify", {"file": str(tmp_path / "rules.json")}, [{"comment": "abc"}])
+
+    assert result.outputs["default"] == [
+        {"comment": "b", "status": "a", "malware.name": "always", "__type": "Event"},
+    ]

@@ -20,15 +20,15 @@ class Params(sdk.Overwrite):
     overwrite: Literal["never", "always"] = Field(
         "always", description="Whether a rule replaces a value already there."
     )
-    _rules: tuple[rules.Rule, ...] = PrivateAttr(())
+    _rules: rules.Rules = PrivateAttr()
 
     @model_validator(mode="after")
     def _readable(self, info: ValidationInfo) -> Self:
-        self._rules = tuple(rules.read(self.file, ontology_of(info), case_sensitive=self.case_sensitive))
+        self._rules = rules.read(self.file, ontology_of(info), case_sensitive=self.case_sensitive)
         return self
 
     @property
-    def rules(self) -> tuple[rules.Rule, ...]:
+    def rules(self) -> rules.Rules:
         """The rules of the file, as they were when the parameters were read."""
         return self._rules
 
@@ -45,20 +45,20 @@ class Modify(sdk.Expert[Params]):
     pure = True
 
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
-        most = self.params.maximum_matches
+        all_rules, most = self.params.rules, self.params.maximum_matches
         for event in batch:
-            held = 0
-            for rule in self.params.rules:
-                matches = rule.matches(event)
+            look, held = all_rules.look(event), 0
+            for rule in all_rules:
+                matches = look.matches(rule)
                 if matches is None:
                     continue
-                self._apply(rule, event, matches)
+                self._apply(rule, event, look, matches)
                 held += 1
                 if held == most:
                     break
             yield event
 
-    def _apply(self, rule: rules.Rule, event: Event, matches: rules.Matches) -> None:
+    def _apply(self, rule: rules.Rule, event: Event, look: rules.Look, matches: rules.Matches) -> None:
         for name, action in rule.actions.items():
             if name in event and not self.params.replaces:
                 continue
@@ -69,3 +69,4 @@ class Modify(sdk.Expert[Params]):
                 del event[name]
             else:
                 event[name] = value
+            look.forget(name)
