@@ -16,7 +16,7 @@ import pytest
 from intelstream.app.control import NotRunning, ask
 from pipelines import lines
 
-pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(240)]
 ROWS = 20_000
 COMMAND = "from intelstream.cli import main; main()"
 PIPELINE = """\
@@ -55,7 +55,7 @@ async def daemon(directory: Path) -> AsyncGenerator["asyncio.subprocess.Process"
 
 async def asked(directory: Path, path: str = "/status") -> Any:
     """Ask the daemon until it answers."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await ask(directory / "var", path)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -262,11 +263,10 @@ async def test_a_long_path_gets_a_short_socket(tmp_path: Path, program: str) -> 
 
 
 async def test_the_socket_of_a_long_path_goes_to_the_runtime_directory(tmp_path: Path) -> None:
-    short = tmp_path / "run"
-    short.mkdir()
-    async with keeping(tmp_path / ("long-" * 22), [], runtime_dir=str(short)) as server:
-        assert server.address.startswith(f"unix://{short}/intelstream-")
-        assert await ask(server.address, "PING") == b"PONG"
+    with tempfile.TemporaryDirectory() as short:
+        async with keeping(tmp_path / ("long-" * 22), [], runtime_dir=short) as server:
+            assert server.address.startswith(f"unix://{short}/intelstream-")
+            assert await ask(server.address, "PING") == b"PONG"
 
 
 async def test_a_path_may_hold_what_a_configuration_file_and_a_url_cannot(tmp_path: Path, program: str) -> None:
