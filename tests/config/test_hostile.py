@@ -6,6 +6,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from intelstream import config
+from intelstream.errors import ConfigError
 
 Faults = Callable[..., list[str]]
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
@@ -53,3 +58,56 @@ def test_a_template_that_is_a_bomb_is_a_fault(faults: Faults) -> None:
     found = faults(f"templates:\n  many:\n    for_each: [{items}]\n    stages: {{{stages}}}\nstages: {{}}")
 
     assert "pipeline.yaml:3:5: templates.many.for_each: too much once it is made for each item" in found
+
+
+WHOLE = """\
+name: cert-demo
+ontology: {org.case: Text}
+templates:
+  lists:
+    for_each: [{name: one, port: 80}, {name: two, port: 22}]
+    stages:
+      "{name}": {feed: abuse_ch.feodotracker, every: 10m, set: {source.port: "{port}"}, to: dedup}
+stages:
+  fetch:
+    use: collectors.http
+    with: {url: "https://x.example", token: "${env:TOKEN}", headers: {X-Key: "a ${env:TOKEN}"}, timeout: 1m}
+    labels: {provider: Partner, accuracy: 80}
+    cron: "30 4 * * *"
+    to: rows
+  rows: {use: parsers.csv, with: {columns: [time.source, {to: source.ip}, ~]}, max_bad: 10 %, to: dedup}
+  dedup: {use: experts.deduplicate, with: {ttl: 1d}, retry: {attempts: 1}, to: {default: [files], error: files}}
+  files: {use: outputs.file, with: {path: events.jsonl}}
+"""
+TOKEN = "s3cret-of-the-environment"  # noqa: S105 - stands for one
+PIECES = st.sampled_from(
+    [
+        *("~[]{}'\"*&:-?|>@%!,\0\t\né"),
+        *("\n  ", ": ", "- ", "null", "true", "-1", "1e999", "9" * 40, "..", "/", "{name}", "source.ip", "rows"),
+        *("${env:TOKEN}", "${env:NO}", "${file:/etc/passwd}", "$${", "*a", "&a ", "<<: ", "!!int ", "---\n"),
+        *("with: ", "to: ", "use: ", "feed: ", "stages:\n", "for_each: ", "include: ", "feeds: "),
+    ]
+)
+EDITS = st.lists(st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 12), PIECES | st.just("")), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(EDITS)
+def test_whatever_the_text_there_are_specs_or_faults_and_no_secret_is_told(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int, str]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "pipeline.yaml"
+    text = WHOLE
+    for place, length, piece in edits:
+        text = text[:place] + piece + text[place + length :]
+    try:
+        host = config.load_host(None, path, state_dir=None, env={})
+        told = repr(config.load(path, host, env={"TOKEN": TOKEN}, text=text))
+    except ConfigError as error:
+        told = str(error)
+        faults = error.faults
+    else:
+        faults = ()
+
+    assert TOKEN not in told
+    assert all(fault.line > 0 and fault.column > 0 and fault.text for fault in faults)
