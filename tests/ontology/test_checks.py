@@ -2,7 +2,10 @@
 
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
 from ipaddress import ip_address, ip_network
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -14,12 +17,23 @@ from intelstream.errors import InvalidValue
 from intelstream.ontology import STANDARD, Event, Ontology, types
 from intelstream.ontology.plain import DEEPEST, LONGEST
 
+
+class Colour(str, Enum):  # noqa: UP042 - unlike a StrEnum it has another text than itself
+    """What a library may give for text."""
+
+    RED = "red"
+
+
 ONTOLOGY = STANDARD.with_own({"org.upper": "Upper", "org.numbers": ["Integer"], "org.names": ["Text"]})
 KEPT = {
     "text, trimmed": ("comment", "  a b \n", "a b"),
     "text of a number": ("comment", 5, "5"),
     "text of bytes": ("comment", b"a\xff b", "a b"),
     "text of a list": ("comment", ["a", 1], '["a",1]'),
+    "text of a time": ("comment", datetime(2024, 3, 2, tzinfo=UTC), "2024-03-02T00:00:00+00:00"),
+    "text of an exact number": ("comment", Decimal("1.10"), "1.10"),
+    "text of an address": ("comment", ip_address("192.0.2.1"), "192.0.2.1"),
+    "text of a truth value": ("comment", False, "False"),
     "text with half a character": ("comment", "a\ud800b", "a�b"),
     "lower": ("malware.name", "Dridex", "dridex"),
     "upper": ("org.upper", "straße", "STRASSE"),
@@ -46,6 +60,9 @@ KEPT = {
     "a host name, defanged": ("source.fqdn", "example[.]com", "example.com"),
     "a host name with an umlaut": ("source.fqdn", "Bücher.example", "xn--bcher-kva.example"),
     "a host name with a sharp s": ("source.fqdn", "straße.example", "xn--strae-oqa.example"),
+    "a host name with a full stop of Japan": ("source.fqdn", "bücher。example。", "xn--bcher-kva.example"),
+    "a host name with a symbol": ("source.fqdn", "i❤.ws", "xn--i-7iq.ws"),
+    "a host name of one label": ("source.fqdn", "localhost", "localhost"),
     "a service": ("source.fqdn", "_dmarc.example.com", "_dmarc.example.com"),
     "a URL": ("source.url", " https://example.com/a?b=c#d ", "https://example.com/a?b=c#d"),
     "a URL, defanged": ("source.url", "hXXps://example[.]com/a", "https://example.com/a"),
@@ -58,6 +75,11 @@ KEPT = {
     "a time elsewhere": ("time.source", "2024-03-02T10:11:12+02:00", "2024-03-02T08:11:12+00:00"),
     "a time of a mail": ("time.source", "Sat, 2 Mar 2024 10:11:12 -0500", "2024-03-02T15:11:12+00:00"),
     "a time in words": ("time.source", "31st December 2020 12:00", "2020-12-31T12:00:00+00:00"),
+    "a time in a zone by name": ("time.source", "2 Mar 2024 10:11:12 PST", "2024-03-02T18:11:12+00:00"),
+    "a time in a zone that nobody knows": ("time.source", "2 Mar 2024 10:11:12 XYZ", "2024-03-02T10:11:12+00:00"),
+    "a time with a zone and an offset": ("time.source", "2016-07-19 06:40:01+02:00 UTC", "2016-07-19T04:40:01+00:00"),
+    "a time in digits": ("time.source", "20240302101112", "2024-03-02T10:11:12+00:00"),
+    "a time in bytes": ("time.source", b"2024-03-02", "2024-03-02T00:00:00+00:00"),
     "a day": ("time.source", "2024-03-02", "2024-03-02T00:00:00+00:00"),
     "a day as an object": ("time.source", date(2024, 3, 2), "2024-03-02T00:00:00+00:00"),
     "a time as an object": (
@@ -82,18 +104,28 @@ KEPT = {
     "TLP 1": ("tlp", "tlp:white", "CLEAR"),
     "TLP 2": ("tlp", "TLP:AMBER+STRICT", "AMBER+STRICT"),
     "TLP by its old name": ("tlp", "yellow", "AMBER"),
+    "JSON of text": ("output", "{ malformed", '"{ malformed"'),
     "JSON": ("output", '{"b": 1}', '{"b": 1}'),
     "JSON of an object": ("output", {"b": 1, "a": 2}, '{"a": 2, "b": 1}'),
     "a list": ("org.numbers", ["1", 2], [1, 2]),
     "a list of one": ("org.names", "a", ["a"]),
     "anything below extra": ("extra.a.b", {"c": [1, None]}, {"c": [1, None]}),
-    "a set below extra": ("extra.a", {1}, [1]),
+    "a set below extra": ("extra.a", {"c", "a", "b"}, ["a", "b", "c"]),
+    "a tuple below extra": ("extra.a", ("a", True, 1.5), ["a", True, 1.5]),
+    "any mapping below extra": ("extra.a", MappingProxyType({"a": "ä\udc00"}), {"a": "ä\ufffd"}),
+    "a time below extra": ("extra.a", [date(2024, 3, 2)], ["2024-03-02"]),
+    "an exact number below extra": ("extra.a", [Decimal("1.10"), ip_address("::1")], ["1.10", "::1"]),
+    "names that are no text below extra": ("extra.a", {1: 2, None: 3}, {"1": 2, "None": 3}),
+    "a member of an enumeration below extra": ("extra.a", [Colour.RED], ["red"]),
     "NaN below extra": ("extra.a", [float("nan")], [None]),
     "a number of 65 bits below extra": ("extra.a", 2**64, str(2**64)),
     "bytes below extra": ("extra.a", {b"k": b"v"}, {"k": "v"}),
 }
 REFUSED: dict[str, tuple[str, Any]] = {
     "empty": ("comment", ""),
+    "an object for text": ("comment", object()),
+    "a number of thousands of digits": ("comment", 10**5000),
+    "nothing for JSON": ("output", None),
     "blanks": ("comment", " \r\n"),
     "nothing": ("source.ip", None),
     "too long": ("comment", "a" * (LONGEST + 1)),
@@ -115,6 +147,9 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a blank in a name": ("source.fqdn", "not a name"),
     "a mail address": ("source.fqdn", "john@example.com"),
     "an address for a name": ("source.fqdn", "192.0.2.1"),
+    "no name of any language": ("source.fqdn", "ä\u200b\u2028.example"),
+    "a label too long once it is encoded": ("source.fqdn", "ä" * 60 + ".example"),
+    "a name of a million letters": ("source.fqdn", "ä" * 1_000_000),
     "an empty label": ("source.fqdn", "a..b"),
     "a label too long": ("source.fqdn", "a" * 64 + ".example"),
     "a name too long": ("source.fqdn", ".".join(["a" * 60] * 5)),
@@ -126,6 +161,8 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "no time": ("time.source", "yesterday"),
     "no day": ("time.source", "2024-02-30T10:11:12+00:00"),
     "a time without a day": ("time.source", "12:00"),
+    "seconds since 1970, as text": ("time.source", "1512010328"),
+    "a page for a time": ("time.source", "2024-03-02 " * 100),
     "seconds since 1970": ("time.source", 1441008970),
     "a fraction of an integer": ("rtir_id", 1.9),
     "a port beyond 65535": ("source.port", 65536),
@@ -136,10 +173,15 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "no type": ("classification.type", "c3-server"),
     "an unhashable type": ("classification.type", ["scanner"]),
     "no label": ("tlp", "PURPLE"),
+    "no JSON for an object": ("extra", "{"),
     "no object": ("extra", "[1]"),
     "an empty object": ("extra", {}),
     "an empty list": ("org.numbers", []),
     "a bad value in a list": ("org.numbers", [1, "x"]),
+    "nothing below extra": ("extra.a", None),
+    "empty text below extra": ("extra.a", ""),
+    "a number of thousands of digits below extra": ("extra.a", 10**5000),
+    "a name of a thousand letters below extra": ("extra." + "a" * 1000, 1),
     "an object below extra": ("extra.a", object()),
     "half a name below extra": ("extra.a..b", 1),
     "no field": ("source.prot", 1),
@@ -195,6 +237,13 @@ def test_a_label_of_tlp_2_has_one_of_tlp_1() -> None:
         "RED",
         "RED",
     ]
+
+
+def test_what_would_break_a_name_below_extra_is_replaced() -> None:
+    event = Event({}, id="")
+    event["extra"] = {"Foo Bar-2": 1, "a..b": 2, "a\nb\ud800": 3, "": 4, "n" * 1000: 5}
+
+    assert [*event] == ["extra.Foo Bar-2", "extra.a._.b", "extra.a_b\ufffd", "extra._", "extra." + "n" * 250]
 
 
 LEAVES = (

@@ -1,5 +1,6 @@
 """Events and reports in the hands of a stage: writing, comparing, deriving, showing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,27 @@ def test_extra_is_replaced_as_a_whole_and_completed_by_add() -> None:
     assert "extra" not in event
 
 
+def test_the_text_of_the_row_goes_by_the_name_raw() -> None:
+    event = testing.event({"status": "online"})
+    event["raw"] = " a;b "
+
+    assert (event.raw, event["raw"], event.get("raw"), "raw" in event) == (" a;b ", " a;b ", " a;b ", True)
+    assert [*event] == ["status"]
+
+    del event["raw"]
+
+    assert (event.raw, event.get("raw", "none"), "raw" in event) == (None, "none", False)
+    with pytest.raises(KeyError):
+        event["raw"]
+
+
+def test_an_event_shows_its_fields_and_leaves_by_a_path() -> None:
+    event = testing.event({"status": "online"})
+
+    assert repr(event) == "Event({'status': 'online'})"
+    assert event.via("other") == ("other", event)
+
+
 def test_edges_show_an_event_as_they_want_it() -> None:
     event = testing.event({"source.ip": "192.0.2.1", "extra.a": [1], "extra.a.b": 2, "raw": "cm93"})
 
@@ -145,6 +167,36 @@ def test_events_of_a_report_begin_with_what_is_known_of_it() -> None:
     assert [event.id for event in made[0]] == [event.id for event in made[1]]
     assert len({event.id for pair in made for event in pair}) == 4
     assert all(ids.is_id(event.id) and event.id[:13] == REPORT[:13] for pair in made for event in pair)
+
+
+def test_a_row_may_have_any_number_of_events() -> None:
+    places = ids.Places(REPORT)
+    made = {places.of(row, index) for row in (0, 1, 2) for index in (0, 1, 65_535, 65_536, 65_537)}
+
+    assert len(made) == 15
+    assert all(map(ids.is_id, made))
+    assert places.of(7, 3) == ids.Places(REPORT).of(7, 3) != ids.Places(REPORT[:-1] + "1").of(7, 3)
+
+
+def test_a_report_in_a_file_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "report"
+    file.write_bytes(b"a\nb\n")
+    report = Report(file)
+
+    assert (report.size, report.raw, report.path) == (4, b"a\nb\n", file)
+    with report.open() as opened:
+        assert opened.read() == b"a\nb\n"
+
+
+def test_a_report_that_gets_another_id_makes_other_events() -> None:
+    report = Report(b"").stamp(id=REPORT)
+    first = report.event()
+    report.id = REPORT[:-1] + "1"
+    report.seek(0)
+    second = report.event()
+
+    assert (first.parents, second.parents) == ((REPORT,), (report.id,))
+    assert first.id != second.id
 
 
 def test_a_report_keeps_its_bytes_at_the_edge() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from intelstream.errors import InvalidValue
-from intelstream.ontology import STANDARD, Event
+from intelstream.ontology import STANDARD, Event, Ontology
 from intelstream.ontology.fields import event_schema
 from intelstream.ontology.schema import EventFields, ReportFields
 
@@ -39,6 +39,19 @@ def test_a_deployment_has_fields_of_its_own() -> None:
     assert "org.case" not in STANDARD
     with pytest.raises(InvalidValue, match=r"^org\.case: no such field"):
         Event({}, id="")["org.case"] = 1
+
+
+def test_a_type_may_be_one_of_pydantic_as_it_is() -> None:
+    event = Event({}, Ontology({"org.flag": bool}), id="")
+    event["org.flag"] = "yes"
+
+    assert event["org.flag"] is True
+
+
+def test_only_fields_of_brackets_hold_lists() -> None:
+    own = STANDARD.with_own({"org.case": "Text", "org.tags": ["Text"]})
+
+    assert [own.is_list(name) for name in ("org.tags", "org.case", "source.ip")] == [True, False, False]
 
 
 def test_the_fields_of_the_engine_are_known_but_none_of_the_vocabulary() -> None:

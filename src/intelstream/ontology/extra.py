@@ -6,17 +6,22 @@ from functools import lru_cache
 from typing import Any, Final
 
 EXTRA: Final = "extra."
-LONGEST_NAME: Final = 250  # characters
+LONGEST_KEY: Final = 256  # characters
 
 
-@lru_cache(maxsize=4096)
 def is_extra(key: str) -> bool:
     """Tell whether a key is `extra.` and a name: printable, with something between any two dots.
 
     IntelMQ asks for small letters, digits and `_`, but takes anything from a whole object; here names of foreign data
     are kept as they are, whichever way they come.
     """
-    return key.startswith(EXTRA) and _fits(key[len(EXTRA) :])
+    return len(key) <= LONGEST_KEY and _is_extra(key)  # what is long is not remembered either
+
+
+@lru_cache(maxsize=4096)
+def _is_extra(key: str) -> bool:
+    parts = key.split(".")
+    return key.startswith(EXTRA) and key.isprintable() and all(part and part == part.strip() for part in parts)
 
 
 def extra_key(name: object) -> str:
@@ -24,7 +29,7 @@ def extra_key(name: object) -> str:
     key = f"{EXTRA}{name}"
     if is_extra(key):
         return key
-    visible = "".join(sign if sign.isprintable() else "_" for sign in str(name)[:LONGEST_NAME])
+    visible = "".join(sign if sign.isprintable() else "_" for sign in key[len(EXTRA) : LONGEST_KEY])
     return EXTRA + ".".join(part.strip() or "_" for part in visible.split("."))
 
 
@@ -53,8 +58,3 @@ def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
             here, start = here.setdefault(name[start:dot], {}), dot + 1
         here[name[start:]] = value
     return top
-
-
-def _fits(name: str) -> bool:
-    parts = name.split(".")
-    return len(name) <= LONGEST_NAME and name.isprintable() and all(part and part == part.strip() for part in parts)

@@ -54,10 +54,12 @@ class _Copy:
             return self._text(value if value.isascii() else scrubbed(value))
         if isinstance(value, dict):
             return self._object(value, _below(depth))
-        if isinstance(value, list | tuple | set | frozenset):
+        if isinstance(value, list | tuple):
             return self._list(value, _below(depth))
         if isinstance(value, Mapping):
             return self._object(value, _below(depth))
+        if isinstance(value, set | frozenset):
+            return self._list(sorted(value, key=repr), _below(depth))  # the same in every process
         return self._single(value)
 
     def _object(self, value: Mapping[Any, Any], below: int) -> dict[str, Any]:
