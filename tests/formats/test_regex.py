@@ -66,3 +66,9 @@ def test_groups_are_those_of_the_pattern() -> None:
 def test_a_pattern_that_only_python_has_is_stopped() -> None:
     with pytest.raises(TimeoutError):
         Patterns(["(?!x)(a+)+$"]).found("a" * 5000 + "!")
+
+
+def test_thousands_of_patterns_are_found_together() -> None:
+    patterns = Patterns([f".*w{place}.*x{place}[a-z]{{1,20}}.*$" for place in range(1_000)])
+
+    assert set(patterns.found("w7 x7abc w500 x501abc w999 x999z")) == {7, 999}

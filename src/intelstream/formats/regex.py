@@ -17,6 +17,7 @@ import regex
 
 LONGEST: Final = 1_000  # characters of one pattern
 MOST_REPEATED: Final = 1_000  # RE2's own bound: beyond it the compiled form of `(a{999}){999}` fills the memory
+TOGETHER: Final = 200  # patterns searched for in one pass: more would not fit the memory that RE2 allows itself
 SECONDS: Final = 0.1  # for one pattern over one text, where no better bound holds
 
 REPEATED: Final = re.compile(r"\{(?:\d*,)?(\d+)")
@@ -48,13 +49,16 @@ class Patterns:
         ValueError: one is no such pattern, or too long.
     """
 
-    __slots__ = ("_exact", "_others", "_shared", "_together")
+    __slots__ = ("_exact", "_others", "_sets")
 
     def __init__(self, patterns: Sequence[str], *, ignore_case: bool = False) -> None:
         self._exact = [_exact(pattern, ignore_case=ignore_case) for pattern in patterns]
-        self._shared = [n for n, one in enumerate(patterns) if _means_the_same(one, ignore_case=ignore_case)]
-        self._others = sorted(set(range(len(patterns))) - set(self._shared))
-        self._together = _together([patterns[n] for n in self._shared], ignore_case=ignore_case)
+        shared = [n for n, one in enumerate(patterns) if _means_the_same(one, ignore_case=ignore_case)]
+        self._others = sorted(set(range(len(patterns))) - set(shared))
+        self._sets = [
+            (places, _together([patterns[n] for n in places], ignore_case=ignore_case))
+            for places in (shared[start : start + TOGETHER] for start in range(0, len(shared), TOGETHER))
+        ]
 
     def found(self, text: str) -> Collection[int]:
         """Return the places of the patterns that are in a text.
@@ -65,8 +69,7 @@ class Patterns:
         # `\w` and the like mean ASCII to RE2, and only to Python `$` also stands before a last line break.
         if not text.isascii() or text.endswith("\n"):
             return {n for n, one in enumerate(self._exact) if one.search(text, timeout=SECONDS)}
-        shared = self._shared
-        found = {shared[n] for n in self._together(text) or ()}
+        found = {places[n] for places, match in self._sets for n in match(text) or ()}
         if self._others:
             found.update(n for n in self._others if self._exact[n].search(text, timeout=SECONDS))
         return found
