@@ -24,7 +24,9 @@ class Colour(str, Enum):  # noqa: UP042 - unlike a StrEnum it has another text t
     RED = "red"
 
 
-ONTOLOGY = STANDARD.with_own({"org.upper": "Upper", "org.numbers": ["Integer"], "org.names": ["Text"]})
+ONTOLOGY = STANDARD.with_own(
+    {"org.upper": "Upper", "org.numbers": ["Integer"], "org.names": ["Text"], "org.file": "Base64"}
+)
 KEPT = {
     "text, trimmed": ("comment", "  a b \n", "a b"),
     "text of a number": ("comment", 5, "5"),
@@ -38,6 +40,13 @@ KEPT = {
     "lower": ("malware.name", "Dridex", "dridex"),
     "upper": ("org.upper", "straße", "STRASSE"),
     "a digest with its method": ("malware.hash.md5", "$md5,rounds=500$mSwg", "$md5,rounds=500$mSwg"),
+    "a fingerprint": ("event_hash", "ab12", "AB12"),
+    "an id of MISP": (
+        "misp.event_uuid",
+        "018E0A5C-8000-7000-8000-000000000000",
+        "018e0a5c-8000-7000-8000-000000000000",
+    ),
+    "a country as it should be": ("source.geolocation.cc", "AT", "AT"),
     "a country": ("source.geolocation.cc", " at ", "AT"),
     "a protocol": ("protocol.transport", "TCP", "tcp"),
     "a severity": ("severity", "HIGH", "high"),
@@ -89,6 +98,8 @@ KEPT = {
     ),
     "an integer as text": ("rtir_id", " 5 ", 5),
     "a port as text": ("source.port", "443", 443),
+    "an autonomous system as a number": ("source.asn", 64496, 64496),
+    "a country in bytes": ("source.geolocation.cc", b"at", "AT"),
     "an autonomous system": ("source.asn", "AS64496", 64496),
     "an autonomous system in small letters, with blanks": ("source.asn", " as64496 ", 64496),
     "a latitude as text": ("source.geolocation.latitude", " 48.2 ", 48.2),
@@ -107,6 +118,8 @@ KEPT = {
     "JSON of text": ("output", "{ malformed", '"{ malformed"'),
     "JSON": ("output", '{"b": 1}', '{"b": 1}'),
     "JSON of an object": ("output", {"b": 1, "a": 2}, '{"a": 2, "b": 1}'),
+    "base64 with a line break": ("org.file", "cm9\n3", "cm93"),
+    "bytes for base64": ("org.file", b"row", "cm93"),
     "a list": ("org.numbers", ["1", 2], [1, 2]),
     "a list of one": ("org.names", "a", ["a"]),
     "anything below extra": ("extra.a.b", {"c": [1, None]}, {"c": [1, None]}),
@@ -135,6 +148,8 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a control character": ("protocol.application", "a\nb"),
     "no protocol": ("protocol.transport", "unknown"),
     "no severity": ("severity", "worst"),
+    "no fingerprint": ("event_hash", "xyz"),
+    "no id of MISP": ("misp.event_uuid", "1"),
     "no country": ("source.geolocation.cc", "AUT"),
     "no address": ("source.ip", "192.0.2.256"),
     "an address with a zero in front": ("source.ip", "192.0.2.01"),
@@ -143,6 +158,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "a network for an address": ("source.ip", "192.0.2.0/24"),
     "a negative address": ("source.ip", -1),
     "an address that is a truth value": ("source.ip", True),
+    "a network of no address": ("source.network", "192.0.2.01/24"),
     "a range": ("source.network", "192.0.2.0 - 192.0.2.255"),
     "a blank in a name": ("source.fqdn", "not a name"),
     "a mail address": ("source.fqdn", "john@example.com"),
@@ -176,6 +192,8 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "no JSON for an object": ("extra", "{"),
     "no object": ("extra", "[1]"),
     "an empty object": ("extra", {}),
+    "no base64": ("org.file", "{row}"),
+    "no bytes for base64": ("org.file", b""),
     "an empty list": ("org.numbers", []),
     "a bad value in a list": ("org.numbers", [1, "x"]),
     "nothing below extra": ("extra.a", None),

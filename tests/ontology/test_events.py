@@ -91,13 +91,24 @@ def test_the_text_of_the_row_goes_by_the_name_raw() -> None:
     assert (event.raw, event.get("raw", "none"), "raw" in event) == (None, "none", False)
     with pytest.raises(KeyError):
         event["raw"]
+    with pytest.raises(KeyError):
+        event["comment"]
 
 
 def test_an_event_shows_its_fields_and_leaves_by_a_path() -> None:
     event = testing.event({"status": "online"})
 
     assert repr(event) == "Event({'status': 'online'})"
+    assert (event.get("status"), event.get("comment"), event.get("comment", "none")) == ("online", None, "none")
     assert event.via("other") == ("other", event)
+
+
+def test_a_field_that_is_removed_is_gone_and_may_be_gone_before() -> None:
+    event = testing.event({"status": "online"})
+    for _ in range(2):
+        del event["status"]
+
+        assert "status" not in event
 
 
 def test_edges_show_an_event_as_they_want_it() -> None:
@@ -110,6 +121,7 @@ def test_edges_show_an_event_as_they_want_it() -> None:
         "__type": "Event",
     }
     assert event.to_dict(extra_as_text=True) == {"source.ip": "192.0.2.1", "extra": '{"a": [1], "a.b": 2}'}
+    assert testing.event({"status": "online"}).to_dict(extra_as_text=True) == {"status": "online"}
 
 
 @pytest.mark.parametrize(("given", "field"), BAD.values(), ids=BAD)
