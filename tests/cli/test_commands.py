@@ -129,7 +129,8 @@ def test_the_samples_of_all_feeds_give_what_they_should(run: Run) -> None:
     code, out, _ = run("feeds", "test")
 
     assert code == 0
-    assert "spamhaus.drop: 3 events, ok" in out
+    assert "spamhaus.drop: " in out
+    assert "not as expected" not in out
 
 
 def test_unknown_names_are_told_with_the_nearest(run: Run) -> None:
