@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from intelstream.runtime.server.call import Call, ask, info
@@ -31,7 +31,8 @@ class Disk:
         self._on_trouble = on_trouble
         self._full = False
         self._helpless = False
-        self._tried = 0.0
+        self._owed = False  # a rewrite after the disk was full
+        self._tried = float("-inf")
 
     async def tend(self) -> None:
         """Look after the disk once.
@@ -41,30 +42,46 @@ class Disk:
         """
         free = await asyncio.to_thread(self._look)
         facts = await info(self._call, "persistence")
-        rewriting = facts["aof_rewrite_in_progress"] == "1" or facts["aof_rewrite_scheduled"] == "1"
-        if facts["aof_last_write_status"] != "ok":
-            await self._make_room(rewriting)
-        elif not rewriting:
-            if self._full:
-                self._on_trouble(f"writing to {self._layout.directory}: there is room again ({free // 2**20} MiB)")
+        rewriting = "1" in {facts["aof_rewrite_in_progress"], facts["aof_rewrite_scheduled"]}
+        stuck = facts["aof_last_write_status"] != "ok"
+        if stuck:
+            self._make_room(rewriting=rewriting)
+        elif self._full:
             self._full = self._helpless = False
+            self._owed = True
+            self._on_trouble(f"writing to {self._layout.directory}: it works again; {free // 2**20} MiB are free")
+        if not stuck and not rewriting:
             await asyncio.to_thread(keep_ballast, self._layout)
+        if not rewriting and (stuck or self._is_worth_rewriting(facts)) and self._may_try():
+            self._owed = stuck
+            await ask(self._call, "BGREWRITEAOF")
 
-    async def _make_room(self, rewriting: bool) -> None:  # noqa: FBT001 - read from the server, passed on
-        freed = self._layout.ballast.exists()
-        self._layout.ballast.unlink(missing_ok=True)
+    def _make_room(self, *, rewriting: bool) -> None:
+        """Give up the ballast; call for help where that and a rewrite were not enough."""
         if not self._full:
+            self._full = True
+            self._tried = float("-inf")
             self._on_trouble(f"writing to {self._layout.directory}: the disk is full; giving up the ballast")
-        elif not freed and not rewriting and not self._helpless:
+        elif not self._helpless and not rewriting and not self._layout.ballast.exists():
             self._helpless = True
             self._on_trouble(
                 f"writing to {self._layout.directory}: the disk is full and rewriting the AOF does not help; "
                 "nothing is lost, everything waits until something else there is deleted"
             )
-        self._full = True
-        if not rewriting and (freed or time.monotonic() - self._tried >= TRY_AGAIN):
+        self._layout.ballast.unlink(missing_ok=True)
+
+    def _is_worth_rewriting(self, facts: Mapping[str, str]) -> bool:
+        """Whether room for the ballast may come of it: after failures the server itself waits for up to an hour."""
+        if self._layout.ballast.exists():
+            return False
+        base, size = int(facts["aof_base_size"]), int(facts["aof_current_size"])
+        return self._owed or size - base > max(base, BALLAST // 4)
+
+    def _may_try(self) -> bool:
+        due = time.monotonic() - self._tried >= TRY_AGAIN
+        if due:
             self._tried = time.monotonic()
-            await ask(self._call, "BGREWRITEAOF")
+        return due
 
     def _look(self) -> int:
         """Bound the log and measure the disk; return the free bytes."""
