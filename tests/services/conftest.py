@@ -1,6 +1,7 @@
 """Session fixtures that start real servers at first use; all tests of one kind of server run on one worker."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from services import servers
+from services.daemons import servers_of
 from services.servers import KINDS, RunningServer
 
 
@@ -19,6 +21,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 used = [str(item.callspec.params["any_redis"])]
             if used:
                 item.add_marker(pytest.mark.xdist_group("+".join(used)))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(tmp_path: Path) -> Iterator[None]:
+    """End the servers of daemons that a test has killed."""
+    yield
+    for lock in tmp_path.rglob("server.lock"):
+        for pid in servers_of(lock.parent):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -7,72 +7,18 @@ import platform
 import re
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from intelstream.errors import DirectoryInUse, UnusableServer
-from intelstream.runtime.server import BundledServer, StateDirectory
+from intelstream.runtime.server import StateDirectory
 from intelstream.runtime.server.locks import holds
 from intelstream.runtime.server.program import find
-from intelstream.transport.link import connect
-from services import daemons, servers
-from services.daemons import MEMORY, keeping
+from services import servers
+from services.daemons import MEMORY, ask, daemon, is_alive, keeping, kill, restarted, servers_of
 from services.servers import until
-
-
-@contextmanager
-def daemon(path: Path, program: str, **environment: str) -> Iterator[tuple["subprocess.Popen[bytes]", dict[str, Any]]]:
-    """Run a daemon as a process of its own; give it and what it says of its server."""
-    command = [sys.executable, str(daemons.__file__), str(path), program]
-    with subprocess.Popen(  # noqa: S603 - our own command
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | environment
-    ) as process:
-        assert process.stdout
-        try:
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            process.kill()
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs: one that ended and was not waited for by its parent does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def servers_of(path: Path) -> list[int]:
-    """Return every process that has the lock of this directory's server open."""
-    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    return [pid for pid in found if pid != os.getpid() and holds(pid, path / "server.lock")]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path: Path) -> Iterator[None]:
-    yield
-    for lock in tmp_path.rglob("server.lock"):
-        for pid in servers_of(lock.parent):
-            os.kill(pid, signal.SIGKILL)
-
-
-def kill(server: BundledServer) -> None:
-    assert server.pid
-    os.kill(server.pid, signal.SIGKILL)
-
-
-async def restarted(server: BundledServer, times: int = 1) -> None:
-    await until(lambda: server.restarts == times, "a restart")
-
-
-async def ask(address: str, *command: str) -> Any:
-    async with connect(address) as call:
-        return await call(*command)
 
 
 async def run(*command: str, cwd: Path) -> str:

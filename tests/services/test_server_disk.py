@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from intelstream.errors import IntelstreamError
 from intelstream.runtime.server import BundledServer
 from intelstream.transport.link import connect
 from services import servers
-from services.daemons import keeping
+from services.daemons import ask, keeping
 from services.servers import until
-from services.test_server import ask
 
 SIZE = 96 * 2**20
 BALLAST = 32 * 2**20
@@ -25,19 +24,23 @@ BALLAST = 32 * 2**20
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 96 MiB."""
     mount = servers.program("mount", "mount")
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    options = f"size={SIZE},uid={os.geteuid()},mode=0700"
     place = tmp_path / "disk"
     place.mkdir()
-    made = subprocess.run(  # noqa: S603 - our own command
-        [mount, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", place], capture_output=True, text=True, check=False
-    )
+    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if made.returncode:
-        servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
+        servers.missing(
+            f"the right to mount a tmpfs ({made.stderr.strip()})",
+            "run the tests as root, or with sudo that asks for no password",
+        )
     yield place
-    subprocess.run([mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
+    subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
 
 
 async def write_until_refused(server: BundledServer) -> None:
-    """Pass messages through until the server takes no more."""
+    """Fill the append-only file, not the memory, until the server takes no more."""
     with pytest.raises(IntelstreamError, match="MISCONF"):
         await write_without_end(server)
 
@@ -45,8 +48,7 @@ async def write_until_refused(server: BundledServer) -> None:
 async def write_without_end(server: BundledServer) -> None:
     async with connect(server.address) as call:
         while True:
-            added = await call("XADD", "s", "*", "d", "x" * 200_000)
-            await call("XDEL", "s", added)
+            await call("SET", "last", "x" * 200_000)
 
 
 async def write(server: BundledServer) -> None:
@@ -68,11 +70,11 @@ async def test_a_disk_full_of_the_servers_own_files_heals(small_disk: Path, prog
         for turn in range(1, 3):
             await write_until_refused(server)
             await write(server)
-            await until(lambda: not troubles or "room again" in troubles[-1], "room again")
             await until(ballast.exists, "the ballast")
-
             assert await ask(server.address, "GET", "written") == str(turn).encode()
-            assert sum("giving up the ballast" in text for text in troubles) == turn
+
+        assert "giving up the ballast" in troubles[0]
+        assert "it works again" in troubles[-1]
         await server.barrier()
         assert server.restarts == 0
     async with keeping(small_disk, [], server=program) as server:
@@ -84,21 +86,13 @@ async def test_a_disk_full_of_something_else_is_waited_out(small_disk: Path, pro
     ballast, foreign = small_disk / "ballast", small_disk / "somebody's"
     async with keeping(small_disk, troubles, server=program) as server:
         assert not server.low_on_disk
-        fill(foreign)
-        await write_until_refused(server)
-        await until(lambda: not ballast.exists(), "the ballast given up")
-        await write(server)
-        assert not any("does not help" in text for text in troubles)
-
-        fill(foreign)
-        await write_until_refused(server)
-        await until(lambda: any("does not help" in text for text in troubles), "a call for help")
+        await stuff(server, foreign, lambda: any("does not help" in text for text in troubles))
         assert str(small_disk) in troubles[-1]
         assert server.low_on_disk
         foreign.unlink()
         await write(server)
         await until(ballast.exists, "the ballast")
-        assert await ask(server.address, "GET", "written") == b"2"
+        assert await ask(server.address, "GET", "written") == b"1"
         assert server.restarts == 0
 
 
@@ -113,8 +107,18 @@ async def test_a_start_on_a_full_disk_gives_up_the_ballast_first(small_disk: Pat
         assert not (small_disk / "ballast").exists()
 
 
+async def stuff(server: BundledServer, file: Path, over: Callable[[], bool]) -> None:
+    """Let a file take whatever room there is, as often as the server makes some, until something has come of it."""
+    async with asyncio.timeout(30):
+        while not over():
+            fill(file)
+            await write_until_refused(server)
+            await asyncio.sleep(0.01)
+
+
 def fill(file: Path) -> None:
     """Let a file take what is left of its disk."""
     with file.open("ab") as out:
-        free = os.statvfs(file)
-        os.posix_fallocate(out.fileno(), file.stat().st_size, free.f_bavail * free.f_frsize)
+        free = os.statvfs(file).f_bavail * os.statvfs(file).f_frsize
+        with suppress(OSError):  # nothing is left, or less than a moment ago
+            os.posix_fallocate(out.fileno(), file.stat().st_size, free)

@@ -12,9 +12,8 @@ import pytest
 from intelstream.errors import IntelstreamError, Unavailable, UnusableServer
 from intelstream.runtime.server import BundledServer
 from intelstream.transport.link import connect
-from services.daemons import keeping
+from services.daemons import ask, daemon, keeping, kill, restarted
 from services.servers import until
-from services.test_server import ask, daemon, kill, restarted
 
 MOVE: Final = """
 local found = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
