@@ -49,7 +49,7 @@ async def daemon(directory: Path) -> AsyncGenerator["asyncio.subprocess.Process"
         yield process
     finally:
         if process.returncode is None:
-            process.kill()
+            process.terminate()  # its server ends with it
         await process.wait()
 
 
