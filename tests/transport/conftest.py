@@ -5,19 +5,24 @@ from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
-import redises
 from intelstream.transport.link import Client
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
+from services import servers
+from services.servers import RunningServer
 
 STAGES = ("parse", "work", "left", "right")
 
 
 @pytest.fixture(scope="session", params=["valkey", pytest.param("redis7", marks=pytest.mark.xdist_group("redis7"))])
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    program = redises.valkey_program() if request.param == "valkey" else redises.redis_program()
-    with redises.running(program) as found:
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    with servers.running(str(request.param)) as found:
         yield found
+
+
+@pytest.fixture
+def address(server: RunningServer) -> str:
+    return server.address
 
 
 @pytest.fixture

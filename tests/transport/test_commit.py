@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-import redises
 from intelstream.ontology import Event, ids
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import OVERHEAD, decode, encode, pack, unpack
@@ -14,6 +13,8 @@ from intelstream.transport.link import Client, CommandRefused
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
 from intelstream.transport.transport import Transport
+from services.cutting import cutting_proxy
+from services.servers import RunningServer
 
 PARENT = "00000000-0000-7000-8000-000000000000"
 
@@ -214,25 +215,24 @@ LOST = {
 
 
 @pytest.mark.parametrize(("word", "kind"), LOST.values(), ids=LOST)
-async def test_a_lost_answer_loses_and_doubles_nothing(address: str, lane: Lane, word: str, kind: str) -> None:
-    proxy = redises.Proxy(address)
-    async with proxy.listening() as through:
-        client = Client(through)
+async def test_a_lost_answer_loses_and_doubles_nothing(server: RunningServer, lane: Lane, word: str, kind: str) -> None:
+    async with cutting_proxy(server.socket) as proxy:
+        client = Client(proxy.address)
         transport = Transport(client, lane, "me")
         await transport.open(("work", "left"))
         reader = Reader(transport, ["work"])
         if kind == "admission":
-            proxy.cut_after(word)
+            proxy.cut(word)
         await put(transport, "work", 1, 2)
         if kind == "read":
-            proxy.cut_after(word)
+            proxy.cut(word)
         [entry] = await reader.read(10)
         if kind == "lease":
-            proxy.cut_after(word)
+            proxy.cut(word)
             first = await transport.lease("work")
             assert first == await transport.lease("work")
         if kind == "commit":
-            proxy.cut_after(word)
+            proxy.cut(word)
         assert (await transport.commit(step(transport, entry, 1, 2))).written
         await reader.close()
 

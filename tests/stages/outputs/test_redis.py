@@ -9,9 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 import loopback
-import redises
 from intelstream import sdk, testing
 from intelstream.errors import StageError, Unavailable
+from services import servers
+from services.cutting import cutting_proxy
 
 EVENT = {"source.ip": "192.0.2.1", "feed.name": "list"}
 RAW = base64.b64encode(b"one").decode()
@@ -72,13 +73,15 @@ async def test_events_are_read_in_the_order_they_came(batch: int, server: Redis,
 
 
 async def test_a_write_without_an_answer_is_uncertain_and_not_repeated(valkey_port: int) -> None:
-    with redises.running(redises.valkey_program()) as address:
-        proxy = redises.Proxy(address)
-        async with proxy.listening() as through, opened(valkey_port, url=f"{through}?db=2", batch=2) as run:
-            proxy.cut_after("LPUSH")
+    with servers.running("valkey") as server:
+        async with (
+            cutting_proxy(server.socket) as proxy,
+            opened(valkey_port, url=f"{proxy.address}?db=2", batch=2) as run,
+        ):
+            proxy.cut("LPUSH")
             result = await run.send({"comment": "one"}, {"comment": "two"})
             after = await run.send({"comment": "three"})
-        async with Redis.from_url(address) as other:
+        async with Redis.from_url(server.address) as other:
             found = await queue(other)
 
     assert [dead.error for dead in result.dead] == ["Uncertain", "Uncertain"]
