@@ -147,6 +147,15 @@ def test_without_a_daemon_the_error_says_how_to_start_one(run: Run, tmp_path: Pa
     assert "intelstream run" in err
 
 
+def test_commands_look_where_the_host_file_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "intelstream.yaml").write_text("state_dir: elsewhere\n")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("status")
+
+    assert code == 5
+    assert str(tmp_path / "elsewhere") in err
+
+
 @pytest.mark.parametrize("kind", ["collectors", "parsers", "experts", "outputs"])
 def test_a_new_stage_works_from_the_start(run: Run, kind: str, tmp_path: Path) -> None:
     code, out, _ = run("new-stage", f"{kind}.mine", "--package", str(tmp_path / "own"))

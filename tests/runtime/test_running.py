@@ -7,10 +7,11 @@ from typing import ClassVar
 import pytest
 
 import pipelines
-from intelstream import sdk
+from intelstream import sdk, testing
 from intelstream.app.control import ask
 from intelstream.errors import InvalidValue, Rejected, Unavailable
 from intelstream.ontology import Event
+from intelstream.runtime.server import BundledServer
 from intelstream.runtime.spec import Retry
 from pipelines import lines, pipeline, stage, until
 
@@ -75,6 +76,42 @@ class Pure(sdk.Expert[sdk.Params]):
                 raise InvalidValue("source.port", 2, "expected another one")
             event["comment"] = event["comment"] + "+"
             yield event
+
+
+class Push(sdk.Collector[sdk.Params]):
+    """Gives one event, and wants to hear when it is safe."""
+
+    mode = "stream"
+    durable = True
+    told: ClassVar[list[str]] = []
+
+    async def collect(self, cursor: str | None) -> AsyncIterator[sdk.Collected]:
+        if cursor is None:
+            yield testing.event({"source.ip": "192.0.2.1"})
+            yield sdk.Commit(cursor="done", after_commit=self.tell)
+        await self.ctx.sleep(3600)
+
+    async def tell(self) -> None:
+        self.told.append("after_commit")
+
+
+async def test_a_sender_hears_of_a_commit_when_the_server_that_took_it_has_it_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barrier = BundledServer.barrier
+
+    async def watched(server: BundledServer, run_id: str | None = None) -> None:
+        Push.told.append(f"barrier for {len(run_id or '')} digits")
+        await barrier(server, run_id)
+
+    monkeypatch.setattr(BundledServer, "barrier", watched)
+    Push.told = []
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(stage("push", Push, "files"), stage("files", "outputs.file", None, {"path": str(out)}))
+    async with pipelines.run(spec, tmp_path):
+        await until(lambda: len(Push.told) == 2 and lines(out))
+
+    assert Push.told == ["barrier for 40 digits", "after_commit"]
 
 
 async def test_rows_of_a_file_come_out_once_also_after_a_restart(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ async def ask(directory: Path, path: str, **query: Any) -> Any:
             f"asking the daemon in {directory}: none answers; start it with `intelstream run PIPELINE`, or name its "
             f"directory with --state-dir"
         ) from error
-    if response.status != 200:  # noqa: PLR2004
+    if not response.ok:
         raise NotFoundHere(found["detail"])
     return found
 

@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from intelstream import docs
-from intelstream.config import schema
+from intelstream.config.schema import host_schema, pipeline_schema
 from intelstream.ontology import fields, generate, keys
 
 TOP: Final = Path(__file__).parents[3]
@@ -18,8 +18,8 @@ def files() -> Mapping[Path, str]:
     """Return the content of each generated file by its path."""
     return {
         Path(keys.__file__): generate.source(),
-        TOP / "docs/schema/pipeline.schema.json": _json(schema.pipeline_schema()),
-        TOP / "docs/schema/host.schema.json": _json(schema.host_schema()),
+        TOP / "docs/schema/pipeline.schema.json": _json(pipeline_schema()),
+        TOP / "docs/schema/host.schema.json": _json(host_schema()),
         TOP / "docs/schema/event.schema.json": _json(fields.event_schema()),
     } | {TOP / path: text for path, text in docs.pages().items()}
 

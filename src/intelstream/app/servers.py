@@ -1,6 +1,7 @@
 """The server of a pipeline: the daemon's own, or one that somebody else runs."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Server:
     """Where it is, how to make sure that what it acknowledged is on the disk, and what has to run beside it."""
 
     address: str
-    barrier: Callable[[], Awaitable[None]]
+    barrier: Callable[[str], Awaitable[None]]
     supervise: Callable[[], Awaitable[None]]
     pid: Callable[[], int | None]
 
@@ -63,7 +64,7 @@ async def _outer(url: str) -> Server:
         log.warning("server_could_be_better", text=text)
     always = (config or {}).get("appendfsync") == "always"
 
-    async def barrier() -> None:
+    async def barrier(_: str) -> None:
         if always:
             return
         async with connect(url) as call:
@@ -94,9 +95,9 @@ def _fields(info: Any) -> dict[str, str]:
 
 def instance_of(directory: Path) -> str:
     """Return the name of this state directory on its server; made at the first start."""
-    from uuid import uuid4  # noqa: PLC0415
-
     file = directory / "instance"
     if not file.exists():
-        file.write_text(uuid4().hex[:12], encoding="ascii")
+        part = file.with_suffix(".part")
+        part.write_text(secrets.token_hex(6), encoding="ascii")
+        part.replace(file)  # or a crash would leave a name of no letters
     return file.read_text(encoding="ascii").strip()

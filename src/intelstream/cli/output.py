@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from intelstream.app.control import NotFoundHere, NotRunning
+from intelstream.config import load_host
 from intelstream.errors import ConfigError, IntelstreamError
 
 BAD_STATE: Final = 1
@@ -75,6 +76,9 @@ def _cell(value: Any) -> str:
 
 
 def directory_of(state_dir: Path | None) -> Path:
-    """Return the state directory that a command on a running instance means."""
-    named = state_dir or os.environ.get("INTELSTREAM_STATE_DIR")
-    return Path(named) if named else Path("var")
+    """Return the state directory that a command on a running instance means: as `run` from this directory would.
+
+    Raises:
+        ConfigError: the host file of this directory is wrong.
+    """
+    return load_host(None, Path("pipeline.yaml"), state_dir=state_dir, env=os.environ).state_dir

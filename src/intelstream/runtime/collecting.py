@@ -254,10 +254,12 @@ class Collecting:
             self.record.cover()
             commit.write(STATE + CURSOR, cursor)
         commit.write(STATE + RUN, self.record.dump())
+        # Asked before the commit: a server that was started again since is told apart, and the sender sends again.
+        acknowledging = self.site.transport.client.run_id
         await self._settle(commit)
         if after:
             if self.durable:
-                await self.site.barrier()
+                await self.site.barrier(acknowledging)
             await after()
 
     async def _settle(self, commit: Commit) -> None:

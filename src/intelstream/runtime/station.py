@@ -36,7 +36,8 @@ LONGEST: Final = 60.0
 class Site:
     """What all stages of a worker share.
 
-    `memory` is bytes for backlogs; `barrier` returns when what the server acknowledged is on its disk.
+    `memory` is bytes for backlogs; `barrier` returns when what the server of a run_id acknowledged is on
+    its disk.
     """
 
     pipeline: PipelineSpec
@@ -45,7 +46,7 @@ class Site:
     state_dir: Path
     memory: int
     statuses: dict[str, StageStatus]
-    barrier: Callable[[], Awaitable[None]]
+    barrier: Callable[[str], Awaitable[None]]
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     totals: dict[str, int] = field(init=False)
 

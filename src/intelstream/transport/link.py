@@ -96,7 +96,7 @@ class Link:
 
 
 class Client:
-    """Links to one server, and what is known of it. `epoch` rises when the server is another incarnation.
+    """Links to one server, and what is known of it. `epoch` rises when `run_id` says that it is another incarnation.
 
     `address` is `redis://`, `rediss://` or `unix://`.
     """
@@ -104,7 +104,7 @@ class Client:
     def __init__(self, address: str) -> None:
         self.address = address
         self.epoch = 0
-        self._run_id = ""
+        self.run_id = ""
         self._idle: list[Link] = []
 
     def connection(self) -> AbstractConnection:
@@ -124,9 +124,10 @@ class Client:
     def meet(self, info: str) -> None:
         """Note which incarnation of the server answers: another one may have lost its newest writes."""
         found = next((line for line in info.splitlines() if line.startswith(RUN_ID)), "")
-        if self._run_id and found != self._run_id:
+        run_id = found.removeprefix(RUN_ID).strip()
+        if self.run_id and run_id != self.run_id:
             self.epoch += 1
-        self._run_id = found
+        self.run_id = run_id
 
     @asynccontextmanager
     async def link(self) -> AsyncGenerator[Link]:
