@@ -123,10 +123,13 @@ class Station:
             address=lambda host, port: (host, port),
             directory=directory,
             cache=StageCache(site.transport, self.name),
-            claims=StageMarks(site.transport, self.name, site.now),
+            claims=StageMarks(site.transport, self.name, site.now, self._forgot),
             concurrently=concurrently,
             in_thread=asyncio.to_thread,
         )
+
+    def _forgot(self, count: int) -> None:
+        self.log.warning("marks_forgotten_early", count=count, cure="raise `max_keys` or shorten `ttl`")
 
     def commit(self, version: str = "", operation: str = "") -> Commit:
         """Begin a step of this stage, within the limits of those it sends to."""

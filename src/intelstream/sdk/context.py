@@ -45,8 +45,11 @@ class Cache(Protocol):
 class Claims(Protocol):
     """Marks that belong to whoever set them first."""
 
-    async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float) -> list[str]:
-        """For each (key, owner) return the owner that the key has now. `Event.owner` is the owner to give."""
+    async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float, most: int = ...) -> list[str]:
+        """For each (key, owner) return the owner that the key has now. `Event.owner` is the owner to give.
+
+        A mark lives for `ttl` seconds, or shorter where there are more than `most` of them.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ from intelstream.transport.link import ServerTrouble
 from intelstream.transport.transport import Transport
 
 GENERATIONS: Final = 4  # a mark lives exactly to a quarter of its time
+MOST: Final = 10_000_000  # marks of a stage that does not say how many it wants
 PREFIX: Final = 3  # hex digits: 4096 buckets a generation, so that those of half a million marks are still packed
 
 
@@ -16,15 +17,19 @@ class StageMarks:
     """`ctx.claims` of one stage.
 
     A mark is a field of a hash: buckets by the first bits of the key's digest, so that the server packs them (about 43
-    bytes a mark), and by generation, so that they go as a whole when their time is over.
+    bytes a mark), and by generation, so that they go as a whole when their time is over. Where there are more than
+    `most`, the oldest generation goes early, and `on_early` is told how many marks went with it.
     """
 
-    def __init__(self, transport: Transport, stage: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, transport: Transport, stage: str, now: Callable[[], datetime], on_early: Callable[[int], None]
+    ) -> None:
         self._transport = transport
         self._stage = stage
         self._now = now
+        self._on_early = on_early
 
-    async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float) -> list[str]:
+    async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float, most: int = MOST) -> list[str]:
         if not claims:
             return []
         span = max(1.0, ttl / GENERATIONS)
@@ -34,9 +39,12 @@ class StageMarks:
         records = bytes.fromhex(
             "".join([digest[4:] + owner for digest, (_, owner) in zip(digests, claims, strict=True)])
         )
-        base = [self._transport.lane.marks(self._stage)]
+        keys = [self._transport.lane.marks(self._stage), self._transport.lane.marked(self._stage)]
         lives = int((GENERATIONS + 1) * span * 1000)
-        answer, _ = await self._transport.run("claim", base, newest, GENERATIONS + 1, lives, prefixes, records)
+        args = (newest, GENERATIONS + 1, lives, prefixes, records, most)
+        answer, early = await self._transport.run("claim", keys, *args)
+        if early:
+            self._on_early(early)
         owners = bytes(answer).hex()
         return [owners[place : place + 32] for place in range(0, len(owners), 32)]
 

@@ -50,6 +50,10 @@ class Lane:
         """Return what the names of all buckets of marks begin with."""
         return self._key("marks", f"{stage}:")
 
+    def marked(self, stage: str) -> str:
+        """Return the name of the number of marks, by generation."""
+        return self._key("marked", stage)
+
     def cache(self, stage: str, key: str) -> str:
         return self._key("cache", f"{stage}:{key}")
 

@@ -35,7 +35,7 @@ class Deduplicate(sdk.Expert[Params]):
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
         only, ignore = self.params.only, frozenset(self.params.ignore)
         claims = [(event.digest(only=only, ignore=ignore), event.owner) for event in batch]
-        owners = await self.ctx.claims.claim_many(claims, self.params.ttl)
+        owners = await self.ctx.claims.claim_many(claims, self.params.ttl, self.params.max_keys)
         for event, owner in zip(batch, owners, strict=True):
             if event.owns(owner):
                 yield event
