@@ -7,6 +7,7 @@ nothing is copied per event. A report is its header as JSON, a line break, and i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -39,11 +40,22 @@ class Spooled:
     size: int
 
 
+# Made once: their tables cost more than a frame. Only the loop packs and unpacks, so nobody shares them.
+@cache
+def _compressor() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=1)
+
+
+@cache
+def _decompressor() -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor()
+
+
 def pack(body: bytes) -> bytes:
     """Put the flag in front, and compress where it pays."""
     if len(body) < _PLAIN:
         return _JSON + body
-    return _ZSTD + zstandard.ZstdCompressor(level=1).compress(body)
+    return _ZSTD + _compressor().compress(body)
 
 
 def unpack(frame: bytes) -> bytes:
@@ -56,7 +68,7 @@ def unpack(frame: bytes) -> bytes:
         return frame[1:]
     if frame[:1] == _ZSTD:
         try:
-            return zstandard.ZstdDecompressor().decompress(frame[1:], max_output_size=LARGEST)
+            return _decompressor().decompress(frame[1:], max_output_size=LARGEST)
         except zstandard.ZstdError as error:
             raise FrameBroken(f"unpacking a frame: {error}") from error
     raise FrameBroken(f"unpacking a frame: it begins with {frame[:1]!r}")

@@ -36,8 +36,8 @@ class Deduplicate(sdk.Expert[Params]):
         only, ignore = self.params.only, frozenset(self.params.ignore)
         claims = [(event.digest(only=only, ignore=ignore), event.owner) for event in batch]
         owners = await self.ctx.claims.claim_many(claims, self.params.ttl, self.params.max_keys)
-        for event, owner in zip(batch, owners, strict=True):
-            if event.owns(owner):
+        for event, (_, mine), owner in zip(batch, claims, owners, strict=True):
+            if owner == mine or event.owns(owner):
                 yield event
             else:
                 batch.drop(event, "duplicate")
