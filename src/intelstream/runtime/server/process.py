@@ -84,12 +84,14 @@ class Process:
 
     async def ended(self, within: float | None = None) -> bool:
         """Wait until the process has ended; say whether it has within so many seconds."""
+        # Not `asyncio.timeout`: in a task that is being cancelled, as when cleaning up, Python before 3.11.3 (Debian 12
+        # has 3.11.2) turns its end into another cancellation.
+        waiting = asyncio.ensure_future(self._ended.wait())
         try:
-            async with asyncio.timeout(within):
-                await self._ended.wait()
-        except TimeoutError:
-            return False
-        return True
+            done, _ = await asyncio.wait({waiting}, timeout=within)
+        finally:
+            waiting.cancel()
+        return bool(done)
 
     def send(self, number: signal.Signals) -> None:
         if self.alive:
