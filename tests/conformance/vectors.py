@@ -4,7 +4,7 @@ import base64
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ DEVIATIONS: Final = Path(__file__).with_name("deviations.yaml")
 STRANGE: Final[dict[str, Callable[[Any], Any]]] = {
     "__bytes_b64__": base64.b64decode,
     "__datetime__": datetime.fromisoformat,
-    "__ip__": ip_address,
+    "__ip__": lambda given: ip_network(given) if "/" in given else ip_address(given),
     "__float__": float,
     "__set__": lambda given: {value(one) for one in given},
 }
