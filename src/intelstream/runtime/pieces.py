@@ -7,11 +7,10 @@ from intelstream.sdk import Lines
 from intelstream.sdk.cutting import header_end, last_end
 
 LARGEST: Final = 1024 * 1024  # bytes of a report that travels in one stream entry
-LONGEST_RECORD: Final = 16 * LARGEST
 
 
 class NoLineEnds(ValueError):
-    """There is no place to cut within 16 MiB."""
+    """There is no place to cut."""
 
 
 def pieces(file: BinaryIO, lines: Lines) -> Iterator[bytes]:
@@ -19,8 +18,10 @@ def pieces(file: BinaryIO, lines: Lines) -> Iterator[bytes]:
 
     A record longer than a part stays whole. The file is one that can be sought in.
 
+    Of a line that is longer than any row may be, no more is kept than it takes to see that.
+
     Raises:
-        NoLineEnds: a record or the header is longer than 16 MiB.
+        NoLineEnds: the header is longer than 1 MiB; nothing was yielded.
     """
     beginning = file.read(LARGEST)
     if len(beginning) < LARGEST:
@@ -39,8 +40,18 @@ def pieces(file: BinaryIO, lines: Lines) -> Iterator[bytes]:
         if end:
             yield header + buffer[:end]
             first = False
-        elif len(buffer) > LONGEST_RECORD:
-            raise NoLineEnds(f"cutting a report: no record ends within {LONGEST_RECORD} bytes")
+        elif len(buffer) > lines.longest + LARGEST:
+            place = buffer.rfind(b"\n") + 1
+            if len(buffer) - place > lines.longest:
+                buffer = buffer[: place + lines.longest + 1] + _behind_line(file)
         rest = buffer[end:]
     if rest or first:
         yield header + rest
+
+
+def _behind_line(file: BinaryIO) -> bytes:
+    """Read on to the end of the line, and return what was read behind it, line break included."""
+    while block := file.read(LARGEST // 4):
+        if (place := block.find(b"\n")) >= 0:
+            return block[place:]
+    return b""

@@ -66,7 +66,7 @@ class TextTable(TableParser[L]):
         params = self.params
         if params.from_comments or params.undecodable == "reject" or not cuttable(params.encoding):
             return None
-        return Lines(header=self.params.skip_lines)
+        return Lines(header=params.skip_lines, longest=params.max_row_bytes)
 
     def blocks(self, file: BinaryIO) -> Iterator[list[str]]:
         """Yield the lines of a report, less those to skip."""

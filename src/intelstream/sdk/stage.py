@@ -145,7 +145,7 @@ class Lines:
 
     Repeated are the first `header` lines, and if it is `titled` all up to the next that is neither blank nor a
     comment. `quoted` means that a line break in a column that begins with `quote` does not end a line, within
-    `longest` bytes.
+    `longest` bytes. A line that is longer may be cut down to a little more than that.
     """
 
     header: int = 0
@@ -154,7 +154,7 @@ class Lines:
     titled: bool = False
     delimiter: str = ","
     comment: str = ""
-    longest: int = 1024 * 1024
+    longest: int = 16 * 1024 * 1024
 
 
 class Row(NamedTuple):

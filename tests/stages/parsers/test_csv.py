@@ -172,6 +172,29 @@ async def test_the_pieces_of_a_large_report_have_the_rows_of_the_whole(params: d
     assert parts == whole
 
 
+LONG: dict[str, bytes] = {
+    "a line": b"x" * 5_000_000,
+    "a quoted column": b'192.0.2.9,"' + b"y" * 5_000_000 + b'"',
+    "a line in a quoted column": b'192.0.2.9,"a\n' + b"z" * 5_000_000,
+    "lines in a quoted column": b'192.0.2.9,"' + b"192.0.2.8,b\n" * 400_000,
+}
+
+
+@pytest.mark.parametrize("long", LONG.values(), ids=LONG)
+async def test_what_is_longer_than_any_row_neither_stops_the_cutting_nor_changes_the_rows(long: bytes) -> None:
+    rows = b"192.0.2.1,a\n" * 100_000
+    raw = rows + long + b"\n" + rows
+    async with testing.open_stage("parsers.csv", IPS) as run:
+        assert isinstance(run.stage, Parser)
+        assert run.stage.split
+        cut = list(pieces(io.BytesIO(raw), run.stage.split))
+        whole = [row.text for row in run.stage.rows(testing.report(raw))]
+        parts = [row.text for piece in cut for row in run.stage.rows(testing.report(piece))]
+
+    assert max(map(len, cut)) < 4_000_000
+    assert parts == whole
+
+
 def _told(parser: Parser[Any], raw: bytes) -> list[Any]:
     return [(one.row.text, [event.fields for event in one.events]) for one in parse(parser, testing.report(raw))]
 

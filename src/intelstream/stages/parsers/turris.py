@@ -45,7 +45,10 @@ class Turris(TextTable[Params]):
     def split(self) -> sdk.Lines | None:
         if super().split is None:
             return None
-        return sdk.Lines(header=self.params.skip_lines, titled=True, quoted=True, comment=self.params.comment)
+        params = self.params
+        return sdk.Lines(
+            header=params.skip_lines, titled=True, quoted=True, comment=params.comment, longest=params.max_row_bytes
+        )
 
     def columns(self) -> Iterable[tuple[str, Column | None]]:
         return ("Address", None), ("Tags", None)
