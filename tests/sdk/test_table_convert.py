@@ -2,11 +2,12 @@
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from intelstream.sdk.convert import converter, makes_time
+from intelstream.sdk.convert import PLAIN, TIMES, converter, makes_time
 from intelstream.sdk.patterns import Pattern
 
 WRONG = object()
@@ -112,3 +113,9 @@ def test_what_a_search_finds() -> None:
     assert Pattern(r"\d+").find("a 12 b") == "12"
     assert Pattern(r"a (\d+)").find("a 12 b") == "12"
     assert Pattern(r"\d+").find("a") is None
+
+
+def test_every_converter_is_on_the_page_about_columns() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "columns.md").read_text(encoding="utf-8")
+
+    assert [name for name in (*PLAIN, *TIMES) if f"`{name}`" not in page] == []
