@@ -23,7 +23,7 @@ from intelstream.transport.transport import Transport
 
 
 class Daemon:
-    """A pipeline on this host. `stop` ends it between two frames; cancelling `run` does the same."""
+    """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops."""
 
     def __init__(self, pipeline: PipelineSpec, host: HostSpec, *, runtime_dir: str | None = None) -> None:
         self.pipeline = pipeline
@@ -88,12 +88,17 @@ class Daemon:
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
             work = asyncio.create_task(Worker(site).run())
             self.ready.set()
+            patient = True
             try:
                 await asyncio.wait((work, watch), return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                patient = not self.stopping
+                raise
             finally:
                 self._stopping.set()
                 try:
-                    await asyncio.shield(work)
+                    if patient:
+                        await asyncio.shield(work)
                 finally:
                     work.cancel()
                     await asyncio.gather(work, return_exceptions=True)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
+import structlog
 import typer
 import uvloop
 
@@ -29,6 +30,9 @@ def run(
 ) -> None:
     """Run a pipeline in the foreground until Ctrl-C or SIGTERM.
 
+    What the stages have in hand is finished, within 30 s. A second Ctrl-C or SIGTERM ends that at once: it stays
+    pending for the next start, and the exit code is 130 or 143.
+
     Example: intelstream run config/demo.yaml
     """
     pipeline = Pipeline.load(file, host=host, state_dir=state_dir)
@@ -45,19 +49,27 @@ async def _run(pipeline: Pipeline, shown: Live) -> None:
     daemon: Daemon = pipeline.daemon()
     loop = asyncio.get_running_loop()
     work = asyncio.create_task(daemon.run())
+    forced: list[int] = []
     for number in SIGNALS:
-        loop.add_signal_handler(number, _stop, daemon, work)
+        loop.add_signal_handler(number, _stop, daemon, work, number, forced)
     display = asyncio.create_task(shown.follow(daemon))
     try:
-        await work
+        await asyncio.wait((work,))
     finally:
         display.cancel()
         await asyncio.gather(display, return_exceptions=True)
+    if forced:
+        structlog.get_logger().warning("stopped_at_once", cure="what was in hand is taken up at the next start")
+        raise typer.Exit(128 + forced[0])
+    if not work.cancelled():
+        work.result()
 
 
-def _stop(daemon: Daemon, work: asyncio.Task[None]) -> None:
-    """Stop between two frames at the first signal, at once at the second: what is in hand stays pending."""
+def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[int]) -> None:
+    """Stop between two frames at the first signal, at once at the second, or while nothing is at work yet."""
     if daemon.stopping:
+        forced.append(number)
+    if daemon.stopping or not daemon.ready.is_set():
         work.cancel()
     daemon.stop()
 
