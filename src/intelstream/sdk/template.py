@@ -62,7 +62,7 @@ class Template:
         try:
             key = tuple([fields.get(name, "")[:stop] for name, stop in self._keys])
             known = self._known.get(key)
-        except TypeError:  # a value that is no text
+        except (TypeError, KeyError):  # a value that is no text; an object takes slices for keys since Python 3.12
             return self._rendered(fields)
         if known is None:
             if len(self._known) >= PATHS:
