@@ -113,7 +113,7 @@ async def test_an_entry_in_no_pending_list_is_stranded_and_scrubbed(transport: T
     await transport.call("XGROUP", "DELCONSUMER", transport.lane.stream("work"), GROUP, "me")
 
     assert await transport.commit(step(transport, entry, 1)) is Answer.STRANDED
-    key = [transport.lane.stream("work")]
+    key = [transport.lane.stream("work"), transport.lane.hash("work")]
     assert (await transport.run("scrub", key, GROUP, "me", "-", 100))[1:] == [entry.id.encode()]
     assert await transport.commit(step(transport, entry, 1)) is Answer.DONE
 

@@ -51,7 +51,7 @@ class Worker:
                 self.log.info("stage_renamed", stage=spec.name, was=spec.was)
         await transport.open(list(specs))
         keeper = Keeper(transport, list(specs), self._recheck, self._stranded)
-        with Pulse(transport.client, transport.lane, transport.consumer):
+        async with Pulse(transport):
             care = asyncio.create_task(keeper.run())
             try:
                 await self._run_stages(care)

@@ -1,6 +1,7 @@
 """What one step of a stage takes and gives, gathered until the script writes all of it or nothing."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -54,8 +55,9 @@ class Entry:
 class Commit:
     """One step of `stage`.
 
-    `version` is the one that the step started from, "" for stages that keep none; `operation` names a step that
-    takes no entry. `room` are the most messages of destinations that have a limit, `total` the most bytes of the lane.
+    `version` is the one that the step started from, "" for stages that keep none. A step that takes no entry has to
+    have one, and is known by its `operation` when it is sent again; another step of the same name is another one.
+    `room` are the most messages of destinations that have a limit, `total` the most bytes of the lane.
     """
 
     lane: Lane
@@ -66,6 +68,7 @@ class Commit:
     room: Sequence[tuple[str, int]] = ()
     total: int | None = None
     size: int = 0
+    _mark: str = field(default_factory=lambda: secrets.token_hex(8))
     _keys: dict[str, int] = field(default_factory=dict[str, int])
     _bodies: list[bytes] = field(default_factory=list[bytes])
     _entries: list[list[Any]] = field(default_factory=list[list[Any]])
@@ -117,19 +120,31 @@ class Commit:
         if by:
             self._counts[stage, name] = self._counts.get((stage, name), 0) + by
 
+    def counts(self) -> Iterator[tuple[str, str, int]]:
+        """Yield what is counted: stage, name of the counter, number."""
+        return ((stage, name, by) for (stage, name), by in self._counts.items())
+
     @property
     def empty(self) -> bool:
         return not (self._entries or self._outs or self._later or self._dead or self._state or self._counts)
 
     def call(self) -> tuple[list[str], list[bytes]]:
-        """Return keys and arguments of the script."""
+        """Return keys and arguments of the script.
+
+        Raises:
+            ValueError: it has neither an entry nor a version, so that nobody could tell when it is sent again.
+        """
+        if not self._entries and not self.version:
+            raise ValueError(
+                f"committing for {self.stage}: a step that takes no entry needs the version it started from"
+            )
         counts = [[self._key(self.lane.hash(stage)), name, by] for (stage, name), by in self._counts.items()]
         header = {
             "g": GROUP,
             "c": self.consumer,
             "entries": self._entries,
             "v": self.version,
-            "op": self.operation,
+            "op": f"{self.operation}:{self._mark}" if not self._entries else "",
             "state": self._state,
             "outs": self._outs,
             "later": self._later,

@@ -11,8 +11,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from intelstream.transport.link import Client, Link, ServerTrouble
-from intelstream.transport.names import GROUP, Lane
+from intelstream.transport.link import GroupGone, Link, ServerTrouble
+from intelstream.transport.names import GROUP
 from intelstream.transport.scripts import script
 from intelstream.transport.transport import Transport
 
@@ -28,24 +28,26 @@ TAKEN: Final = 64
 class Pulse:
     """A thread that says that this worker lives, over a connection of its own: a blocked loop is not a dead worker."""
 
-    def __init__(self, client: Client, lane: Lane, consumer: str) -> None:
-        self._address = client.address
-        self._key = lane.alive(consumer)
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._key = transport.lane.alive(transport.consumer)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
+        # Before anything is read: a worker with entries and no sign of life looks gone.
+        await self._transport.run("alive", [self._key], "1", int(LIFETIME * 1000))
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(timeout=RENEWAL)
+        await asyncio.to_thread(self._thread.join, RENEWAL)
 
     def _beat(self) -> None:
         alive = script("alive")
         retry = Retry(NoBackoff(), 0)
-        server = redis.Redis.from_url(self._address, retry=retry, socket_timeout=RENEWAL, protocol=2)
+        server = redis.Redis.from_url(self._transport.client.address, retry=retry, socket_timeout=RENEWAL, protocol=2)
         with contextlib.closing(server):
             while True:
                 # Trouble is reported by the loop, which meets it too; here only the next beat counts.
@@ -71,7 +73,6 @@ class Keeper:
         self._stages = stages
         self._recheck = recheck
         self._on_stranded = on_stranded
-        self._quiet_until = 0.0
 
     async def run(self) -> None:
         """Sweep and scrub for ever."""
@@ -82,37 +83,59 @@ class Keeper:
             tasks.create_task(self._listen())
 
     async def sweep(self) -> None:
-        """Take over the entries of workers that are gone; after trouble with the server not for one lifetime."""
-        if self._transport.trouble:
-            self._quiet_until = time.monotonic() + LIFETIME
-        if time.monotonic() < self._quiet_until:
-            return
+        """Take over the entries of workers that are gone.
+
+        After trouble with the server all have to say first that they live: for one lifetime only those are taken over
+        of which somebody knows that they are gone.
+        """
         for stage in self._stages:
             for consumer in await self._transport.consumers(stage):
-                if await self.takeover(stage, consumer):
-                    await self._recheck(stage)
+                if consumer in self._transport.buried or self._transport.steady(LIFETIME):
+                    await self._take(stage, consumer)
 
     async def takeover(self, stage: str, consumer: str) -> int:
-        """Take over all entries of a worker, if it is gone; return their number."""
+        """Take over all entries of a worker, if it is gone; return their number.
+
+        Raises:
+            ServerTrouble: asked again after it, one that lives might look gone. Some may have been taken over.
+        """
         lane = self._transport.lane
         keys = [lane.stream(stage), lane.alive(consumer), lane.hash(stage)]
         taken = 0
-        while ids := await self._transport.run("takeover", keys, GROUP, consumer, self._transport.consumer, TAKEN):
+        while ids := await self._transport.once("takeover", keys, GROUP, consumer, self._transport.consumer, TAKEN):
             taken += len(ids)
         return taken
 
     async def scrub(self) -> None:
-        """Bring back entries that were delivered once and are in no pending list."""
+        """Bring back entries that were delivered once and are in no pending list; after trouble at the next time."""
         for stage in self._stages:
-            found, start = 0, "-"
-            while start:
-                key = [self._transport.lane.stream(stage)]
-                answer = await self._transport.run("scrub", key, GROUP, self._transport.consumer, start, STEP)
-                start = bytes(answer[0]).decode()
-                found += len(answer) - 1
+            try:
+                found = await self._scrub(stage)
+            except ServerTrouble:
+                await self._recheck(stage)  # the answer is lost, and what it told of may be ours now
+                return
             if found:
                 self._on_stranded(stage, found)
                 await self._recheck(stage)
+
+    async def _take(self, stage: str, consumer: str) -> None:
+        try:
+            taken = await self.takeover(stage, consumer)
+        except ServerTrouble:
+            taken = 1  # perhaps: the answer is lost, and what it told of may be ours now
+        except GroupGone:
+            return  # whoever reads the stage meets it too, and says so
+        if taken:
+            await self._recheck(stage)
+
+    async def _scrub(self, stage: str) -> int:
+        lane, found, start = self._transport.lane, 0, "-"
+        while start:
+            keys = [lane.stream(stage), lane.hash(stage)]
+            answer = await self._transport.once("scrub", keys, GROUP, self._transport.consumer, start, STEP)
+            start = bytes(answer[0]).decode()
+            found += len(answer) - 1
+        return found
 
     async def _due(self) -> None:
         """Move delayed messages back when their time has come."""

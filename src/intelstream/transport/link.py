@@ -1,6 +1,8 @@
 """Connections to the server: nothing is resent behind our back, no read is cancelled, every error has one meaning."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -28,7 +30,8 @@ PASSING: Final = (
     "MASTERDOWN",
     "BUSY",
 )
-RUN_ID: Final = "run_id:"
+RUN_ID: Final = "run_id"
+UPTIME: Final = "uptime_in_seconds"
 
 
 class ServerTrouble(IntelstreamError):
@@ -58,6 +61,14 @@ class Link:
             ServerTrouble: no answer came, or one that asks to wait. A command may have been carried out.
             GroupGone: the consumer group is not there.
         """
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            # In a task that is being cancelled, as when cleaning up, Python before 3.11.3 (Debian 12 has 3.11.2) turns
+            # the end of a time limit into another cancellation; in a task of its own it does not.
+            return await asyncio.create_task(self._call(*args))
+        return await self._call(*args)
+
+    async def _call(self, *args: Any) -> Any:
         connection = self._connection
         try:
             # A time limit of our own: the one of the library loses cancellations (`asyncio.wait_for` in Python 3.11).
@@ -88,24 +99,31 @@ class Link:
 
     async def _open(self) -> None:
         await self._connection.connect_check_health(check_health=False)
-        await self._connection.send_command("CLIENT", "ID")
-        self.number = int(cast("int", await self._connection.read_response(disable_decoding=True)))
-        await self._connection.send_command("INFO", "server")
-        info = cast("bytes", await self._connection.read_response(disable_decoding=True))
+        try:
+            await self._connection.send_command("CLIENT", "ID")
+            self.number = int(cast("int", await self._connection.read_response(disable_decoding=True)))
+            await self._connection.send_command("INFO", "server")
+            info = cast("bytes", await self._connection.read_response(disable_decoding=True))
+        except exceptions.ResponseError:
+            await self.close()  # or the next call would find it open and not ask again
+            raise
         self._client.meet(info.decode())
 
 
 class Client:
     """Links to one server, and what is known of it. `epoch` rises when `run_id` says that it is another incarnation.
 
-    `address` is `redis://`, `rediss://` or `unix://`.
+    `started` is when that one began to run, by the monotonic clock, to a second. `address` is `redis://`,
+    `rediss://` or `unix://`.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.epoch = 0
         self.run_id = ""
+        self.started = -math.inf
         self._idle: list[Link] = []
+        self._closed = False
 
     def connection(self) -> AbstractConnection:
         given: dict[str, Any] = dict(parse_url(self.address))
@@ -123,11 +141,12 @@ class Client:
 
     def meet(self, info: str) -> None:
         """Note which incarnation of the server answers: another one may have lost its newest writes."""
-        found = next((line for line in info.splitlines() if line.startswith(RUN_ID)), "")
-        run_id = found.removeprefix(RUN_ID).strip()
+        found = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        run_id = found.get(RUN_ID, "")
         if self.run_id and run_id != self.run_id:
             self.epoch += 1
         self.run_id = run_id
+        self.started = time.monotonic() - int(found.get(UPTIME, 0))
 
     @asynccontextmanager
     async def link(self) -> AsyncGenerator[Link]:
@@ -136,7 +155,7 @@ class Client:
         try:
             yield link
         finally:
-            if len(self._idle) < IDLE_LINKS:
+            if len(self._idle) < IDLE_LINKS and not self._closed:
                 self._idle.append(link)
             else:
                 await link.close()
@@ -154,6 +173,7 @@ class Client:
                 return await link.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def close(self) -> None:
+        self._closed = True  # those that are lent close when they come back
         while self._idle:
             await self._idle.pop().close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from intelstream.transport.commit import Entry
@@ -17,7 +18,8 @@ class Reader:
 
     What is in this worker's pending list and not in flight comes first: after the start, after any trouble with the
     connection (entries may have been delivered that nobody saw), and when `recheck` was called because entries were
-    taken over. Reads are never cancelled: `interrupt` ends a wait from outside.
+    taken over. `interrupt` ends a wait from outside; a read that is cancelled gives up its connection, and what it may
+    have been given stays pending.
     """
 
     def __init__(self, transport: Transport, stages: Sequence[str]) -> None:
@@ -39,7 +41,8 @@ class Reader:
             if found := await self._pending(count):
                 self._owed = True  # there may be more
                 return self._given(found)
-        return self._given(await self._new(count))
+        # A server that lost its newest writes delivers again what is in flight here.
+        return self._given([one for one in await self._new(count) if (one.stage, one.id) not in self._flying])
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Note that these are not in flight any more: committed, or given up to another worker."""
@@ -73,7 +76,7 @@ class Reader:
             found = await self._ask(count, "BLOCK", int(BLOCK * 1000), start=NEW)
         finally:
             self._waiting = False
-        return found
+        return [entry(stage, one) for stage, rows in found.items() for one in rows if one[1]]
 
     async def _pending(self, count: int) -> list[Entry]:
         """Return entries of the pending list that are not in flight; looks on behind those that are."""
@@ -81,36 +84,29 @@ class Reader:
         for stream, stage in self._stages.items():
             last = "0"
             while len(found) < count:
-                entries = await self._ask(count + len(self._flying), start=last, streams=[stream])
-                if not entries:
+                rows = (await self._ask(count + len(self._flying), start=last, streams=[stream])).get(stage)
+                if not rows:
                     break
-                found += [one for one in entries if (stage, one.id) not in self._flying]
-                last = entries[-1].id
+                last = bytes(rows[-1][0]).decode()
+                there = [entry(stage, row) for row in rows if row[1]]  # of the others somebody deleted the body
+                mine = [one for one in there if (stage, one.id) not in self._flying]
+                at = await self._transport.positions(stage, [one.id for one in mine])
+                found += [replace(one, position=place) for one, place in zip(mine, at, strict=True)]
         return found
 
-    async def _ask(self, count: int, *extra: Any, start: str, streams: Sequence[str] = ()) -> list[Entry]:
+    async def _ask(self, count: int, *extra: Any, start: str, streams: Sequence[str] = ()) -> dict[str, Sequence[Any]]:
+        """Return the rows of each stage that has some."""
         names = list(streams or self._stages)
         args = ["XREADGROUP", "GROUP", GROUP, self._transport.consumer, "COUNT", count, *extra]
         answer = await self._transport.patiently(lambda: self._call(*args, "STREAMS", *names, *[start] * len(names)))
-        entries: list[Entry] = []
-        for name, found in answer or ():
-            stage = self._stages[bytes(name).decode()]
-            entries += [entry(stage, one) for one in found if one[1]]
-        if start == NEW:
-            return entries  # nothing of them has been committed
-        return [one for stage in dict.fromkeys(e.stage for e in entries) for one in await self._placed(stage, entries)]
-
-    async def _placed(self, stage: str, entries: Sequence[Entry]) -> list[Entry]:
-        own = [one for one in entries if one.stage == stage]
-        at = await self._transport.positions(stage, [one.id for one in own])
-        return [Entry(one.stage, one.id, one.frame, one.count, place) for one, place in zip(own, at, strict=True)]
+        return {self._stages[bytes(name).decode()]: rows for name, rows in answer or ()}
 
     async def _call(self, *args: Any) -> Any:
         if self._link is None:
             self._link = Link(self._transport.client)
         try:
-            return await asyncio.shield(asyncio.ensure_future(self._link.call(*args)))
-        except ServerTrouble:
+            return await self._link.call(*args)
+        except (ServerTrouble, asyncio.CancelledError):
             self._owed = True
             raise
 

@@ -1,6 +1,9 @@
 """A worker's side of the streams: what it reads, commits, leases and keeps."""
 
 import asyncio
+import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -27,7 +30,7 @@ class NewerFormat(IntelstreamError):
 class Transport:
     """All that a worker does on one lane. Every call waits out trouble of the server and may safely be repeated.
 
-    `on_trouble` is told of trouble once when it begins and with None when it is over.
+    `on_trouble` is told of trouble once when it begins, and with None when nobody has to wait any more.
     """
 
     def __init__(
@@ -42,22 +45,39 @@ class Transport:
         self.consumer = consumer
         self._freed = 0
         self._room = asyncio.Event()
-        self.trouble: ServerTrouble | None = None
+        self.buried: frozenset[str] = frozenset()
+        self._troubles: dict[object, ServerTrouble] = {}  # what each of those that wait has met, latest last
+        self._told: str | None = None
+        self._away = -math.inf
         self._on_trouble = on_trouble
+
+    @property
+    def trouble(self) -> ServerTrouble | None:
+        """What somebody waits for now."""
+        return next(reversed(self._troubles.values()), None)
+
+    def steady(self, seconds: float) -> bool:
+        """Tell whether for so long every worker could say that it lives: then one that did not is gone.
+
+        Full memory is no hindrance, as that script runs all the same.
+        """
+        return time.monotonic() - max(self._away, self.client.started) >= seconds
 
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer that is none of the server's trouble."""
-        wait = FASTEST
-        while True:
-            try:
-                answer = await ask()
-            except ServerTrouble as trouble:
-                self._note(trouble)
+        wait, mark = FASTEST, object()
+        try:
+            while True:
+                try:
+                    return await ask()
+                except ServerTrouble as trouble:
+                    self._meet(trouble, mark)
                 await asyncio.sleep(wait)
                 wait = min(SLOWEST, wait * 2)
-            else:
-                self._note(None)
-                return answer
+        finally:
+            if over := self._troubles.pop(mark, None):
+                self._meet(over)
+                self._tell()
 
     async def open(self, stages: Sequence[str]) -> None:
         """Make the streams and groups of these stages, unless they are there.
@@ -88,6 +108,18 @@ class Transport:
     async def run(self, name: str, keys: Sequence[str], *args: Any, admits: bool = False) -> Any:
         """Run one of our scripts."""
         return await self.patiently(lambda: self.client.run(script(name, admits=admits), keys, args))
+
+    async def once(self, name: str, keys: Sequence[str], *args: Any) -> Any:
+        """Run one of our scripts now or not at all.
+
+        Raises:
+            ServerTrouble: there is no answer; it may have been run.
+        """
+        try:
+            return await self.client.run(script(name), keys, args)
+        except ServerTrouble as trouble:
+            self._meet(trouble)
+            raise
 
     async def commit(
         self, commit: Commit, *, admits: bool = False, on_hold: Callable[[str | None], None] = lambda _: None
@@ -125,11 +157,11 @@ class Transport:
     async def vacancy(self, seen: int, within: float = 1.0) -> None:
         """Wait until something was freed since, or so many seconds: a wake-up may have got lost."""
         if self._freed == seen:
+            waiting = asyncio.ensure_future(self._room.wait())
             try:
-                async with asyncio.timeout(within):
-                    await self._room.wait()
-            except TimeoutError:
-                return
+                await asyncio.wait({waiting}, timeout=within)
+            finally:
+                waiting.cancel()
 
     async def states(self, stage: str, keys: Sequence[str]) -> tuple[str, list[Any]]:
         """Return the version of a stage and values that it keeps."""
@@ -163,7 +195,9 @@ class Transport:
             holder = bytes(what).decode()
 
     async def release(self, stage: str) -> None:
-        await self.run("release", [self.lane.hash(stage)], self.consumer)
+        """Give a lease back, if the server answers; if not, it is anybody's when this worker is gone."""
+        with contextlib.suppress(ServerTrouble):
+            await self.once("release", [self.lane.hash(stage)], self.consumer)
 
     async def backlogs(self) -> Mapping[str, int]:
         """Return the hash of sizes: `<stage>:n`, `<stage>:b`, `total`."""
@@ -177,16 +211,14 @@ class Transport:
 
     async def bury_predecessors(self, prefix: str, stages: Sequence[str]) -> None:
         """Forget that earlier workers of this state directory live: whoever has its lock knows that they are gone."""
-        gone = [self.lane.alive(name) for stage in stages for name in await self.consumers(stage, prefix)]
-        holders = [
-            self.lane.alive(holder)
-            for stage in stages
-            if (holder := ((await self.call("HGET", self.lane.hash(stage), "lease")) or b"").decode()).startswith(
-                prefix
-            )
-        ]
-        if gone or holders:
-            await self.call("DEL", *gone, *holders)
+        gone = {name for stage in stages for name in await self.consumers(stage, prefix)}
+        for stage in stages:
+            holder = ((await self.call("HGET", self.lane.hash(stage), "lease")) or b"").decode()
+            if holder.startswith(prefix) and holder != self.consumer:
+                gone.add(holder)
+        if gone:
+            await self.call("DEL", *map(self.lane.alive, gone))
+        self.buried = frozenset(gone)
 
     async def consumers(self, stage: str, prefix: str = "") -> list[str]:
         """Return the workers that a stage's group knows, other than this one."""
@@ -197,10 +229,20 @@ class Transport:
         names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows]
         return [name for name in names if name != self.consumer and name.startswith(prefix)]
 
-    def _note(self, trouble: ServerTrouble | None) -> None:
-        if (trouble and trouble.code) != (self.trouble and self.trouble.code):
+    def _meet(self, trouble: ServerTrouble, mark: object = None) -> None:
+        if trouble.code != "oom":
+            self._away = time.monotonic()
+        if mark:
+            self._troubles.pop(mark, None)
+            self._troubles[mark] = trouble
+            self._tell()
+
+    def _tell(self) -> None:
+        trouble = self.trouble
+        code = trouble.code if trouble else None
+        if code != self._told:
+            self._told = code
             self._on_trouble(trouble)
-        self.trouble = trouble
 
 
 def entry(stage: str, found: Sequence[Any], position: str = "") -> Entry:

@@ -47,6 +47,17 @@ if h.v ~= '' then
   if version ~= h.v then return {-3} end
 end
 
+local function foreign(places, kind)
+  for _, one in ipairs(places) do
+    local is = redis.call('TYPE', KEYS[one[1]]).ok
+    if is ~= kind and is ~= 'none' then
+      return redis.error_reply('WRONGTYPE ' .. KEYS[one[1]] .. ' is a ' .. is .. ', somebody else wrote it')
+    end
+  end
+end
+local refused = foreign(h.outs, 'stream') or foreign(h.later, 'zset') or foreign(h.dead, 'stream')
+if refused then return refused end
+
 local added, taken = 0, 0
 for _, o in ipairs(h.outs) do added = added + #ARGV[o[2]] + OVERHEAD end
 for _, l in ipairs(h.later) do added = added + #ARGV[l[2]] + OVERHEAD end

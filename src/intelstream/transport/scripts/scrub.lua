@@ -1,5 +1,7 @@
 -- Entries that were delivered once and are in no pending list (somebody deleted a consumer) come back, to me.
--- KEYS 1 input stream. ARGV 1 group, 2 me, 3 first id to look at, 4 count. Answers {next id to look at or '', ids ...}.
+-- KEYS 1 input stream, 2 hash of the stage, which counts them. ARGV 1 group, 2 me, 3 first id to look at, 4 count.
+-- Answers {next id to look at or '', ids ...}.
+if redis.call('EXISTS', KEYS[1]) == 0 then return {''} end
 local last
 for _, g in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local m = {}
@@ -15,5 +17,6 @@ for _, e in ipairs(seen) do
     answer[#answer + 1] = e[1]
   end
 end
+if #answer > 1 then redis.call('HINCRBY', KEYS[2], 'stranded', #answer - 1) end
 if #seen == tonumber(ARGV[4]) then answer[1] = '(' .. seen[#seen][1] end
 return answer
