@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PYTHON ?= python3
 
-.PHONY: run check test generate docs bench fuzz clean
+.PHONY: run check test image-test generate docs bench fuzz clean
 
 run: .venv/run
 	$(BIN)/intelstream run config/demo.yaml
@@ -17,6 +17,9 @@ check: .venv/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PYTHONPATH=src $(BIN)/lint-imports --no-cache
 	$(BIN)/python -m intelstream.app.generate --check
+
+image-test:
+	.ci/image-test
 
 generate docs: .venv/dev
 	$(BIN)/python -m intelstream.app.generate
