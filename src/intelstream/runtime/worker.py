@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from intelstream.errors import Unavailable
 from intelstream.runtime.collecting import Collecting
 from intelstream.runtime.delivering import Delivering
 from intelstream.runtime.parsing import Parsing
@@ -110,30 +111,38 @@ class Worker:
         return found.pop() if len(found) == 1 else None
 
     async def _keep(self, name: str, make: Callable[[], Runs]) -> None:
-        """Run a stage, and run it again when it crashes: later each time, and visibly."""
-        loop, station, wait = asyncio.get_running_loop(), self.stations[name], FIRST_WAIT
+        """Run a stage, and run it again when it ends with an error: later each time, and visibly."""
+        loop, station, tries = asyncio.get_running_loop(), self.stations[name], 0
         while not self.site.stopping.is_set():
             runs, began = make(), loop.time()
             if isinstance(runs, Runner):
                 self._readers[name] = runs
             try:
                 await runs.run()
-            except Exception as error:  # the boundary between the daemon and its stages
-                if loop.time() - began > HEALTHY:
-                    wait = FIRST_WAIT
+            except Exception as error:  # noqa: BLE001 - the boundary between the daemon and its stages
                 if only := _only_lost(error):
                     self.log.info("stage_resumed", stage=name, reason=str(only))
                     await self.site.pause(NUDGE)
                     continue
-                station.status.last_error = f"{type(error).__name__}: {error}"
-                station.status.enter("backoff", station.status.last_error)
-                self.log.exception("stage_crashed", stage=name, next_try=wait)
-                await self.site.pause(wait)
-                wait = min(LAST_WAIT, wait * 2)
+                if loop.time() - began > HEALTHY:
+                    tries = 0
+                await self._wait_out(station, error, tries)
+                tries += 1
             finally:
                 if isinstance(runs, Runner):
                     await runs.reader.close()
         station.status.enter("stopped")
+
+    async def _wait_out(self, station: Station, error: Exception, tries: int) -> None:
+        """Show why a stage does not run, and wait."""
+        if isinstance(error, Unavailable):  # what it needs to begin with is not there, such as a port
+            await station.hold_off(error, tries)
+            return
+        wait = min(LAST_WAIT, FIRST_WAIT * 2 ** min(tries, 10))
+        station.status.last_error = f"{type(error).__name__}: {error}"
+        station.status.enter("backoff", station.status.last_error)
+        self.log.error("stage_crashed", stage=station.name, next_try=wait, exc_info=error)
+        await self.site.pause(wait)
 
     async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """When the worker is to stop, wake those that wait for input until all have ended or the time is over."""
