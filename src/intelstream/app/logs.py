@@ -19,7 +19,7 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
     """Set up logging for the process. `secrets` are values that must not appear in any text."""
     shown: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso" if json else "%Y-%m-%d %H:%M:%SZ", utc=True),
         Repetitions(),
         structlog.processors.format_exc_info,
         Masked(secrets),

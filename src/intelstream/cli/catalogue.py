@@ -70,7 +70,7 @@ def feeds_ls(folders: Folders = None, json: AsJson = False) -> None:
     if json:
         show_json(rows)
     else:
-        show_table(rows, ("feed", "summary", "auth", "every", "terms"))
+        show_table(rows, ("feed", "auth", "every", "terms", "summary"))
 
 
 @feeds.command("show")

@@ -11,6 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from intelstream.app.control import NotFoundHere, NotRunning
 from intelstream.config import load_host
@@ -20,6 +21,7 @@ BAD_STATE: Final = 1
 WRONG_USE: Final = 2
 NOT_FOUND: Final = 3
 NOT_REACHABLE: Final = 5
+UNBOUND: Final = 10_000  # columns of what no terminal shows
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 StateDir = Annotated[
@@ -59,20 +61,39 @@ def show_json(value: Any) -> None:
 
 
 def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
-    """Print rows as a table of these columns; what comes from feeds is shown as it is, never as markup."""
+    """Print rows as a table of these columns; into a pipe or a file each row is one line."""
+    width = None if sys.stdout.isatty() else UNBOUND
+    Console(markup=False, highlight=False, width=width).print(table_of(rows, columns, title))
+
+
+def table_of(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str | None = None, *, cut: bool = False
+) -> Table:
+    """Return a table in which the last column alone gives way: it is folded, or cut at the edge of the terminal.
+
+    What comes from feeds is shown as it is, never as markup.
+    """
     table = Table(title=title, box=None, header_style="bold", pad_edge=False)
     numbers = {name for name in columns if rows and isinstance(rows[0].get(name), int)}
     for name in columns:
-        table.add_column(name.replace("_", " "), justify="right" if name in numbers else "left", overflow="fold")
+        gives = name == columns[-1]
+        table.add_column(name.replace("_", " "), justify="right" if name in numbers else "left", no_wrap=not gives)
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console(markup=False, highlight=False).print(table)
+        *cells, last = (Text(_cell(row.get(name))) for name in columns)
+        last.overflow, last.no_wrap = ("ellipsis", True) if cut else ("fold", False)
+        table.add_row(*cells, last)
+    return table
+
+
+def printable(text: str) -> str:
+    """Return a text from outside without what would steer the terminal."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return printable(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
 def directory_of(state_dir: Path | None) -> Path:

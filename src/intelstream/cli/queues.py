@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from intelstream.app import control
-from intelstream.cli.output import AsJson, StateDir, directory_of, show_json, show_table
+from intelstream.cli.output import AsJson, StateDir, directory_of, printable, show_json, show_table
 
 queue = typer.Typer(help="What waits for the stages of a running instance.", no_args_is_help=True)
 dead = typer.Typer(help="Messages that stages of a running instance gave up.", no_args_is_help=True)
@@ -23,8 +23,11 @@ def status(state_dir: StateDir = None, json: AsJson = False) -> None:
     if json:
         show_json(found)
         return
-    columns = ("stage", "use", "state", "taken", "sent", "dropped", "dead", "next_run", "reason")
+    columns = ("stage", "state", "taken", "sent", "dropped", "dead", "next_run")
     show_table(found["stages"], columns)
+    for stage in found["stages"]:
+        if stage["reason"]:
+            print(f"{stage['stage']}: {printable(stage['reason'])}")
     if found["server"]["trouble"]:
         print(f"server: {found['server']['trouble']}")
 
@@ -39,7 +42,7 @@ def queue_ls(state_dir: StateDir = None, json: AsJson = False) -> None:
     if json:
         show_json(rows)
     else:
-        show_table(rows, ("stage", "use", "messages", "bytes", "retrying", "dead", "in", "segment"))
+        show_table(rows, ("stage", "messages", "bytes", "retrying", "dead", "in", "use", "segment"))
 
 
 @queue.command("peek")
@@ -61,7 +64,7 @@ def dead_ls(stage: Stage, count: Count = 10, state_dir: StateDir = None, json: A
     if json:
         show_json(rows)
     else:
-        show_table(rows, ("time", "error", "field", "text", "report", "row", "attempts"))
+        show_table(rows, ("time", "error", "row", "attempts", "field", "text"))
 
 
 def _show(messages: list[dict[str, Any]], *, json: bool) -> None:

@@ -38,7 +38,7 @@ def run(
     pipeline = Pipeline.load(file, host=host, state_dir=state_dir)
     live = sys.stderr.isatty()
     json = log_format == "json" or (log_format == "auto" and not live)
-    shown = Live(pipeline.spec, terminal=live)
+    shown = Live(terminal=live)
     logs.configure(json=json, level=log_level, secrets=pipeline.secrets, file=shown.log_file())
     for warning in pipeline.warnings:
         print(warning, file=sys.stderr)
