@@ -24,7 +24,7 @@ import uvloop
 from intelstream.app import logs, testing
 from intelstream.app.daemon import Daemon
 from intelstream.app.pipeline import Pipeline
-from intelstream.ontology import Event, Report
+from intelstream.ontology import Event, Report, ids
 from intelstream.runtime.drain import parse
 from intelstream.sdk import Batch, State
 
@@ -114,8 +114,8 @@ async def _through(experts: Sequence[Any], events: Sequence[Event], file: Any, s
     for (use, _), expert in zip(CHAIN, experts, strict=True):
         mark = time.perf_counter()
         batch = Batch(events, State(_nothing))
-        for place, event in enumerate(events):
-            event.arrival = f"{id(batch)}:{place}"
+        for event, arrival in zip(events, ids.arrivals(str(id(batch)), len(events)), strict=True):
+            event.arrival = arrival
         events = [way async for way in expert.process(batch) if isinstance(way, Event)]
         spent[use] += time.perf_counter() - mark
     mark = time.perf_counter()

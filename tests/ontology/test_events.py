@@ -152,7 +152,7 @@ def test_a_derived_event_is_its_own() -> None:
 def test_a_mark_lets_a_redelivery_pass_and_a_twin_not() -> None:
     def arrived(arrival: str, *, again: bool = False) -> Event:
         event = testing.event({}, id=REPORT)
-        event.arrival, event.again = arrival, again
+        [event.arrival], event.again = ids.arrivals(arrival, 1), again
         return event
 
     owner = arrived("1-0/0").owner

@@ -60,8 +60,9 @@ class Result:
 
     def settle(self, outcome: Outcome) -> None:
         """Note what the engine makes of an outcome, but for the delays of its retries: a bug is dead at once."""
-        for one in outcome.sent:
-            self.put(one.path, one.event)
+        for (_, path), events in outcome.sent.items():
+            for event in events:
+                self.put(path, event)
         self.dropped += [Drop(shown(one.event), one.reason) for one in outcome.dropped]
         for failed in outcome.failed:
             if isinstance(failed.error, Unavailable):

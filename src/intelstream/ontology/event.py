@@ -49,7 +49,7 @@ class Event:
         self.tags = tags
         self.raw = raw
         self.stage = ""  # the engine says whose hands the event is in
-        self.arrival = ""  # and under which entry and index it came there: `Event.owner` is made of it
+        self.arrival = ""  # and where it came there, one of `ids.arrivals`: `Event.owner` is made of it
         self.attempts = 0  # how often the stage has failed with it
         self.again = False  # sent once more on purpose: its own marks let it pass
 
@@ -142,7 +142,7 @@ class Event:
     @property
     def owner(self) -> str:
         """Who the event is to a mark: 16 hex digits of its arrival at the stage, and 16 of its id."""
-        return _short(self.arrival) + (self.id[19:23] + self.id[24:] if len(self.id) == ids.LENGTH else _short(self.id))
+        return self.arrival + (self.id[19:23] + self.id[24:] if len(self.id) == ids.LENGTH else _short(self.id))
 
     def owns(self, owner: str) -> bool:
         """Tell whether a mark of this owner lets the event pass.

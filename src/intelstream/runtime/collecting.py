@@ -231,11 +231,11 @@ class Collecting:
     async def _out(self, commit: Commit, report: Report, digest: str, *, last: bool) -> None:
         for target in self.targets:
             commit.count(self.name, f"sent:default:{target}")
+        commit.count(self.name, "out")
         if self.tracks:
             self.record.note(digest)
         else:
             self.record.out += 1
-        self.station.status.sent += 1
         await self._write(commit, report.cursor if last else None, report.after_commit if last else None)
 
     def _begin(self) -> Commit:
@@ -266,4 +266,5 @@ class Collecting:
         answer = await self.site.transport.commit(commit, admits=True, on_hold=self.station.status.hold)
         if not answer.written:
             raise Lost(f"{self.name}: {answer.name.lower()}")
+        self.site.note(commit)
         self.version = commit.version

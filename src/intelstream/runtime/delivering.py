@@ -96,8 +96,6 @@ class Delivering(Runner):
             mine = {piece.entry.id for piece in pieces}
             return [piece for piece in rest if piece.entry.id not in mine]
         self.reader.done(ended)
-        self.first.status.taken += len(events)
-        self.first.status.sent += written
         return rest
 
     async def _patiently(self, output: Output[Any], events: Sequence[Event]) -> Outcome:

@@ -122,7 +122,6 @@ class Parsing(Runner):
             commit.count(self.name, "in")
         commit.take(part.entry, count=int(to is None), to=to)
         await self.settle(commit, [part.entry], ends=to is None)
-        self.first.status.taken += int(to is None)
         part.entry = replace(part.entry, position=to or "")
         part.events, part.bad = [], []
         return held

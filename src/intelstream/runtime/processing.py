@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from intelstream.errors import Unavailable
 from intelstream.ontology import Event
-from intelstream.runtime.drain import Outcome, Sent, drain_segment, settled
+from intelstream.runtime.drain import Outcome, drain_segment, settled
 from intelstream.runtime.running import NotMine, Runner, events_of
 from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
 from intelstream.sdk import Batch, Expert, State
@@ -44,6 +45,7 @@ class Processing(Runner):
     def __init__(self, site: Site, stations: Sequence[Station]) -> None:
         super().__init__(site, stations)
         self.experts: list[Expert[Any]] = []
+        self.room = [limit for station in stations for limit in station.room()]
         self.places = {station.name: place for place, station in enumerate(stations)}
 
     async def run(self) -> None:
@@ -107,28 +109,27 @@ class Processing(Runner):
         while (commit := self._commit(work, outcome, version, high)).size > COMMIT and high - work.low > 1:
             high = work.low + (high - work.low) // 2
             outcome, version = await self._process(work, high)
-        if high - work.low == 1 and (work.child or (commit.size > COMMIT and len(outcome.sent) > 1)):
+        if high - work.low == 1 and (work.child or (commit.size > COMMIT and len(outcome.flat()) > 1)):
             await self._children(work, outcome, version, commit.size)
             return
         to = work.at(high)
         commit.take(work.entry, count=high - work.low, to=to)
         await self.settle(commit, [work.entry], ends=to is None)
-        self.stations[self.places[work.entry.stage]].status.taken += high - work.low
         work.reach(high)
 
     async def _children(self, work: Work, outcome: Outcome, version: str, size: int) -> None:
         """Commit what one message became in several steps: its children are the same each time it is processed."""
-        sent = outcome.sent
+        sent = outcome.flat()
         step = max(1, len(sent) * COMMIT // (2 * max(size, 1)))
         while len(sent) - work.child > step:
             upto = work.child + step
-            part = self._commit(work, Outcome(sent[work.child : upto]), self.version, work.low)
+            part = self._commit(work, Outcome.of(sent[work.child : upto]), self.version, work.low)
             part.take(work.entry, count=0, to=work.at(work.low, upto))
             await self.settle(part, [work.entry], ends=False)
             if version and not self.version:
                 raise Lost(f"{self.name}: state and {len(sent)} children of one event do not go together")
             work.reach(work.low, upto)
-        rest: list[Sent] = sent[work.child :]
+        rest = Outcome.of(sent[work.child :]).sent
         last = self._commit(work, replace(outcome, sent=rest), version, work.low + 1)
         to = work.at(work.low + 1)
         last.take(work.entry, count=1, to=to)
@@ -161,6 +162,7 @@ class Processing(Runner):
     def _commit(self, work: Work, outcome: Outcome, version: str, high: int) -> Commit:
         commit = self.first.commit(version)
         commit.total = self.site.totals[self.stations[-1].name]
+        commit.room = self.room
         settle(self.stations, commit, outcome)
         count = high - work.low
         if is_delayed(work.body):
@@ -168,16 +170,19 @@ class Processing(Runner):
             came = [0, *outcome.reached]
         else:
             came = [count, *outcome.reached]
-        for station, number in zip(self.stations[self.places[work.entry.stage] :], came, strict=False):
+        members = self.stations[self.places[work.entry.stage] :]
+        for station, number in zip(members, came, strict=False):
             commit.count(station.name, "in", number)
+        for (sender, station), number in zip(pairwise(members), outcome.reached, strict=False):
+            commit.count(sender.name, f"sent:default:{station.name}", number)
+            commit.count(sender.name, "out", number)
         return commit
 
     async def _on_timer(self) -> None:
         """Commit what time alone makes leave; one version guards frames and timer alike."""
         batch = Batch((), State(self.load))
-        ways = [way async for way in self.experts[0].on_timer(batch)]
-        sent = [Sent(0, "default", way) if isinstance(way, Event) else Sent(0, *way) for way in ways]
+        outcome = await settled(batch, self.experts[0].on_timer(batch), self.name)
         commit = self.first.commit(self.version, operation=f"timer:{self.version}")
-        settle(self.stations, commit, settled(batch, sent, self.name))
+        settle(self.stations, commit, outcome)
         if not commit.empty:
             await self.settle(commit, [])

@@ -57,8 +57,6 @@ class Runner(ABC):
 
     async def read(self) -> list[Entry]:
         """Return what came in, nothing if nothing came."""
-        if self.first.status.state == "starting":
-            self.enter("idle")
         epoch = self.site.transport.client.epoch
         entries = await self.reader.read(self.ahead)
         if epoch != self.site.transport.client.epoch:
@@ -77,6 +75,7 @@ class Runner(ABC):
         """
         answer = await self.site.transport.commit(commit, on_hold=self.first.status.hold)
         if answer.written:
+            self.site.note(commit)
             if ends:
                 self.reader.done(entries)
             if self.version:

@@ -69,7 +69,14 @@ class StageSpec:
 
     @property
     def fusable(self) -> bool:
+        """Tell whether it may run in a segment."""
         return issubclass(self.stage, Expert) and self.stage.pure and self.fuse and self.concurrency == 1
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether it may be the first of a segment."""
+        leads = issubclass(self.stage, Expert) and (self.stage.pure or self.stage.claiming)
+        return leads and self.fuse and self.concurrency == 1
 
     def targets(self) -> tuple[str, ...]:
         """Return every stage that this one sends to, each once."""

@@ -56,6 +56,11 @@ class Site:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    def note(self, commit: Commit) -> None:
+        """Show what a commit has counted; it is written by now."""
+        for stage, name, by in commit.counts():
+            self.statuses[stage].count(name, by)
+
     async def pause(self, seconds: float) -> bool:
         """Wait, but not longer than until the worker stops; say whether it does."""
         try:
@@ -133,17 +138,20 @@ class Station:
 
     def commit(self, version: str = "", operation: str = "") -> Commit:
         """Begin a step of this stage, within the limits of those it sends to."""
-        stages = self.site.pipeline.stages
-        room = [(to, limit) for to in self.spec.targets() if to in stages and (limit := stages[to].backlog)]
         return Commit(
             self.site.transport.lane,
             self.name,
             self.site.transport.consumer,
             version=version,
             operation=operation,
-            room=room,
+            room=self.room(),
             total=self.site.totals[self.name],
         )
+
+    def room(self) -> list[tuple[str, int]]:
+        """Return those it sends to that take no more than so many messages."""
+        stages = self.site.pipeline.stages
+        return [(to, limit) for to in self.spec.targets() if to in stages and (limit := stages[to].backlog)]
 
     def send(self, commit: Commit, path: str, events: Sequence[Event]) -> None:
         """Send events by a path; one that leads nowhere drops them, under its name."""
@@ -151,13 +159,12 @@ class Station:
         if not targets:
             optional = path in self.spec.stage.optional
             commit.count(self.name, f"dropped:{self.name if optional else f'unconnected:{path}'}", len(events))
-            self.status.dropped += len(events)
             return
         for count, body in slices(events):
             commit.send(targets, pack(body), count)
         for target in targets:
             commit.count(self.name, f"sent:{path}:{target}", len(events))
-        self.status.sent += len(events)
+        commit.count(self.name, "out", len(events))
 
     def fail(self, commit: Commit, event: Event, error: Exception) -> None:
         """Put a failed event where its error sends it: aside for a while, by the error path, or to the dead letters."""
@@ -187,7 +194,6 @@ class Station:
         commit.bury(self.name, pack(letter.dump()))
         commit.count(self.name, "dead")
         commit.count(self.name, f"dead:{letter.error}")
-        self.status.dead += 1
         self.status.last_error = letter.text
 
     def _put_aside(self, commit: Commit, event: Event, delay: float) -> None:
@@ -206,14 +212,10 @@ class Station:
 
 def settle(stations: Sequence[Station], commit: Commit, outcome: Outcome) -> None:
     """Put an outcome into the commit: each event by the path, reason or error of the member that it ended at."""
-    by_way: dict[tuple[int, str], list[Event]] = {}
-    for one in outcome.sent:
-        by_way.setdefault((one.member, one.path), []).append(one.event)
-    for (member, path), events in by_way.items():
+    for (member, path), events in outcome.sent.items():
         stations[member].send(commit, path, events)
     for dropped in outcome.dropped:
         commit.count(stations[dropped.member].name, f"dropped:{dropped.reason[:64]}")
-        stations[dropped.member].status.dropped += 1
     for failed in outcome.failed:
         stations[failed.member].fail(commit, failed.event, failed.error)
     for key, value in outcome.state.items():

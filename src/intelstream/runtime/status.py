@@ -36,6 +36,17 @@ class StageStatus:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason, self.since = state, reason, self.now()
 
+    def count(self, name: str, by: int) -> None:
+        """Note what a commit has counted, under the names of the durable counters."""
+        if name == "in":
+            self.taken += by
+        elif name in ("out", "written"):
+            self.sent += by
+        elif name == "dead":
+            self.dead += by
+        elif name.startswith("dropped:"):
+            self.dropped += by
+
     def hold(self, full: str | None) -> None:
         """Note that the stage waits for room in the stage `full` ("" for the whole memory), or no longer."""
         if full is None:

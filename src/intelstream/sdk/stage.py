@@ -253,11 +253,13 @@ class Parser(Stage[P]):
 class Expert(Stage[P]):
     """Changes, enriches, splits, routes or drops events.
 
-    `pure` ones only compute and run fused with their neighbours. `stateful` ones run on one worker at a time.
+    `pure` ones only compute and run fused with their neighbours. `claiming` ones take marks besides; they lead such a
+    run, for an event's owner is made of the entry that it came in. `stateful` ones run on one worker at a time.
     `timer` is the number of seconds between two calls of `on_timer`, None for never.
     """
 
     pure: ClassVar[bool] = False
+    claiming: ClassVar[bool] = False
     stateful: ClassVar[bool] = False
     affinity: ClassVar[tuple[Key[Any], ...]] = ()
     timer: float | None = None

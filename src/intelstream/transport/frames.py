@@ -1,20 +1,23 @@
 """How messages travel: many in one stream entry, column by column, compressed.
 
 A frame is one flag byte and a body. `j` is JSON, `z` the same behind zstd level 1. The JSON of events is an object of
-columns (`fields`, `id`, `parents`, `tags`, `raw`, and of those that need them `arrival`, `attempts`, `again`), so that
-nothing is copied per event. A report is its header as JSON, a line break, and its bytes.
+columns (`fields`, `id`, `raw`), and `runs` of neighbours that share parents and tags, as [number, parents, tags]; one
+that comes back to its stage has `arrival`, `attempts`, `again` and `delayed` besides. So nothing is copied per event.
+A report is its header as JSON, a line break, and its bytes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, Final
 
 import orjson
 import zstandard
 
 from intelstream.errors import IntelstreamError
-from intelstream.ontology import STANDARD, Event, Ontology, Report
+from intelstream.ontology import STANDARD, Event, Ontology, Report, ids
 
 FORMAT: Final = 1  # of frames and keys; a server that holds a newer one is refused
 MESSAGES: Final = 256  # in one frame
@@ -25,6 +28,7 @@ LARGEST: Final = 64 * 1024 * 1024  # of a frame unpacked; nothing of ours comes 
 _PLAIN: Final = 4096
 _JSON, _ZSTD = b"j", b"z"
 _DELAYED: Final = b',"delayed":true}'
+_FAMILY: Final = attrgetter("parents", "tags")
 
 
 class FrameBroken(IntelstreamError):
@@ -79,9 +83,8 @@ def encode(events: Sequence[Event]) -> bytes:
     columns: dict[str, Any] = {
         "fields": [event.fields for event in events],
         "id": [event.id for event in events],
-        "parents": [event.parents for event in events],
-        "tags": [tuple(event.tags) for event in events],
         "raw": [event.raw for event in events],
+        "runs": [(len(list(run)), parents, sorted(tags)) for (parents, tags), run in groupby(events, _FAMILY)],
     }
     return orjson.dumps(columns)
 
@@ -105,20 +108,21 @@ def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[
     """Return the events of a frame, new ones at each call. `entry` is where they came: it makes their arrival."""
     try:
         columns = orjson.loads(body)
-        rows = zip(columns["fields"], columns["id"], columns["parents"], columns["tags"], columns["raw"], strict=True)
-        known: dict[tuple[str, ...], frozenset[str]] = {}
+        rows = zip(columns["fields"], columns["id"], columns["raw"], strict=True)
         events: list[Event] = []
-        for fields, id_, parents, tags, raw in rows:
-            key = tuple(tags)
-            kept = known.get(key)
-            if kept is None:
-                kept = known[key] = frozenset(key)
-            events.append(Event(fields, ontology, id=id_, parents=tuple(parents), tags=kept, raw=raw))
+        for count, parents, tags in columns["runs"]:
+            family, labels = tuple(parents), frozenset(tags)
+            events += [
+                Event(fields, ontology, id=own, parents=family, tags=labels, raw=raw)
+                for fields, own, raw in islice(rows, count)
+            ]
     except (orjson.JSONDecodeError, KeyError, ValueError, TypeError) as error:
         raise FrameBroken(f"reading a frame: {error}") from error
+    if len(events) != len(columns["id"]):
+        raise FrameBroken(f"reading a frame: {len(columns['id'])} events, but `runs` of {len(events)}")
     if entry:
-        for place, event in enumerate(events):
-            event.arrival = f"{entry}:{place}"
+        for event, arrival in zip(events, ids.arrivals(entry, len(events)), strict=True):
+            event.arrival = arrival
     if "arrival" in columns:
         [event] = events
         event.arrival = columns["arrival"] or event.arrival

@@ -30,6 +30,7 @@ class Deduplicate(sdk.Expert[Params]):
     `raw` and `time.observation` are never compared.
     """
 
+    claiming = True
     examples = (sdk.Example({"source.ip": "192.0.2.1"}, {}),)
 
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
