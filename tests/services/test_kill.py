@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+import loopback
 from intelstream.app.control import NotRunning, ask
-from pipelines import lines
+from pipelines import lines, until
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(240)]
 ROWS = 20_000
@@ -29,6 +31,13 @@ stages:
   mine:     {{use: experts.filter, with: {{drop: "source.port:7"}}, to: files}}
   files:    {{use: outputs.file, with: {{path: out.jsonl}}}}
 """
+PUSHES = """\
+name: pushes
+stages:
+  push:  {{use: collectors.api, with: {{accepts: events, listen: "127.0.0.1:{port}"}}, to: files}}
+  files: {{backlog: 1000, {files}}}
+"""
+NOWHERE = 'use: outputs.http, with: {url: "http://127.0.0.1:1/"}'
 
 
 @pytest.fixture
@@ -61,6 +70,16 @@ async def asked(directory: Path, path: str = "/status") -> Any:
                 return await ask(directory / "var", path)
             except NotRunning:
                 await asyncio.sleep(0.05)
+
+
+async def entered(directory: Path, stage: str, state: str) -> None:
+    """Wait until a stage is in this state."""
+    async with asyncio.timeout(60):
+        while True:
+            stages = (await asked(directory))["stages"]
+            if any((one["stage"], one["state"]) == (stage, state) for one in stages):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def finished(directory: Path) -> None:
@@ -110,6 +129,36 @@ async def test_the_server_killed_at_random_moments_loses_and_doubles_nothing(dir
         assert await process.wait() == 0
 
     assert verdict(directory) == {"lost": 0, "doubled": 0}
+
+
+async def test_a_push_that_is_half_in_when_the_daemon_is_killed_is_in_once_when_it_is_sent_again(
+    tmp_path: Path,
+) -> None:
+    [port] = loopback.free_ports()
+    file = tmp_path / "pipeline.yaml"
+    events = [{"source.ip": "192.0.2.1", "source.port": number} for number in range(1, 5001)]
+
+    async def post(http: aiohttp.ClientSession) -> int:
+        url, key = f"http://127.0.0.1:{port}/", {"Idempotency-Key": "the one"}
+        async with http.post(url, json=events, headers=key) as answer:
+            return answer.status
+
+    async with aiohttp.ClientSession() as http:
+        file.write_text(PUSHES.format(port=port, files=NOWHERE))
+        async with daemon(tmp_path) as process:
+            await entered(tmp_path, "push", "running")
+            pushed = asyncio.create_task(post(http))
+            await entered(tmp_path, "push", "throttled")
+            process.send_signal(signal.SIGKILL)
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await pushed
+        file.write_text(PUSHES.format(port=port, files="use: outputs.file, with: {path: out.jsonl}"))
+        async with daemon(tmp_path):
+            await entered(tmp_path, "push", "running")
+            assert [await post(http) for _ in range(2)] == [202, 202]
+            await until(lambda: len(lines(tmp_path / "out.jsonl")) >= len(events))
+
+    assert sorted(event["source.port"] for event in lines(tmp_path / "out.jsonl")) == list(range(1, 5001))
 
 
 async def test_a_second_daemon_on_one_state_directory_is_refused(directory: Path) -> None:

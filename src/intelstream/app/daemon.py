@@ -79,6 +79,7 @@ class Daemon:
                 memory=self.host.memory,
                 statuses=self.statuses,
                 barrier=server.barrier,
+                low_on_disk=server.low_on_disk,
                 stopping=self._stopping,
             )
             self.statuses.update({name: StageStatus(name, site.now) for name in self.pipeline.stages})

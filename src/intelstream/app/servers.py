@@ -20,12 +20,16 @@ RETRY = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it is, how to make sure that what it acknowledged is on the disk, and what has to run beside it."""
+    """Where it is, how to make sure that what it acknowledged is on the disk, and what has to run beside it.
+
+    `low_on_disk` says that nothing more should be taken in; of a foreign server nobody here can tell.
+    """
 
     address: str
     barrier: Callable[[str], Awaitable[None]]
     supervise: Callable[[], Awaitable[None]]
     pid: Callable[[], int | None]
+    low_on_disk: Callable[[], bool] = lambda: False
 
 
 @asynccontextmanager
@@ -42,7 +46,7 @@ async def serve(host: HostSpec, directory: StateDirectory, runtime_dir: str | No
         directory, connect=_connect, memory=host.memory, server=host.server, runtime_dir=runtime_dir
     )
     async with bundled as server:
-        yield Server(server.address, server.barrier, server.supervise, lambda: server.pid)
+        yield Server(server.address, server.barrier, server.supervise, lambda: server.pid, lambda: server.low_on_disk)
 
 
 async def _outer(url: str) -> Server:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -13,16 +13,17 @@ from intelstream.errors import StageError, Unavailable
 from intelstream.ontology import Event, Report, ids
 from intelstream.runtime import schedule
 from intelstream.runtime.pieces import LARGEST, NoLineEnds, pieces
-from intelstream.runtime.runs import Run
-from intelstream.runtime.spool import digest_of, spool
+from intelstream.runtime.runs import Run, Unfinished
+from intelstream.runtime.spool import spool
 from intelstream.runtime.station import Lost, Site, Station, Stopped
-from intelstream.sdk import Collector, Lines
+from intelstream.sdk import Begin, Collector, Lines
 from intelstream.sdk import Commit as Until
+from intelstream.sdk.files import digest_of
 from intelstream.transport.commit import Commit
 from intelstream.transport.frames import MESSAGES, Spooled, encode_report, pack
 from intelstream.transport.transport import STATE
 
-CURSOR, RUN, NEXT = "cursor", "run", "next"
+CURSOR, RUN, NEXT, PARTS = "cursor", "run", "next", "parts"
 RETRY: Final = 60.0  # seconds until a source that was away is asked again; longer each time
 RETRY_MOST: Final = 3600.0
 
@@ -42,6 +43,7 @@ class Collecting:
         self.cursor: Any = None
         self.events: list[Event] = []
         self.record = Run(self.name, site.now())
+        self.unfinished = Unfinished({})
         self.failures = 0
         self.durable = False  # whether what follows a commit waits for the disk
         self.tracks = True  # whether a run that broke off may be begun again
@@ -51,12 +53,14 @@ class Collecting:
         try:
             async with self.station.leased() as self.version, self.station.open() as collector:
                 self.durable = collector.durable
-                self.cursor, broken, next_ = (await self.site.transport.states(self.name, (CURSOR, RUN, NEXT)))[1]
+                kept = (await self.site.transport.states(self.name, (CURSOR, RUN, NEXT, PARTS)))[1]
+                self.cursor, broken, next_, parts = kept
+                self.unfinished = Unfinished(parts or {})
                 if broken:
                     self.record = Run.load(self.name, broken)
                 if collector.mode == "poll":
-                    kept = datetime.fromisoformat(next_) if next_ else None
-                    slot = schedule.first(self.spec, kept, self.site.now(), self.random)
+                    due = datetime.fromisoformat(next_) if next_ else None
+                    slot = schedule.first(self.spec, due, self.site.now(), self.random)
                     await self._poll(collector, self.site.now() if broken else slot, begun=bool(broken))
                 else:
                     self.tracks = False
@@ -70,6 +74,8 @@ class Collecting:
             self.station.status.next_run = due
             self.station.status.enter("waiting", self.station.status.last_error if self.failures else "")
             if await self.site.pause(max(0.0, (due - self.site.now()).total_seconds())):
+                return
+            if await self.station.wait_for_room():
                 return
             if begun:
                 self.record.again()
@@ -127,23 +133,24 @@ class Collecting:
 
     async def _gather(self, collector: Collector[Any]) -> None:
         """Commit all that the collector yields, in order."""
+        self.unfinished.begin("")
         async with aclosing(cast("AsyncGenerator[Any]", collector.collect(self.cursor))) as found:
             async for item in found:
                 if isinstance(item, Event):
-                    self.events.append(item)
-                    if len(self.events) >= MESSAGES:
-                        await self._flush(Until())
-                    continue
+                    if not self.unfinished.passes():
+                        self.events.append(item)
+                    if len(self.events) < MESSAGES:
+                        continue
+                await self._flush(item if isinstance(item, Until) else Until(), ends=isinstance(item, Until))
                 if isinstance(item, Report):
-                    await self._flush(Until())
                     await self._report(item)
-                else:
-                    await self._flush(item)
+                elif isinstance(item, Begin):
+                    self.unfinished.begin(item.key)
         await self._flush(Until())
 
-    async def _flush(self, until: Until) -> None:
+    async def _flush(self, until: Until, *, ends: bool = False) -> None:
         """Commit the events gathered so far, with a new position if there is one."""
-        if not self.events and until.cursor is None and until.after_commit is None:
+        if not (self.events or ends):
             return
         labels = self._labels()
         commit = self._begin()
@@ -154,9 +161,10 @@ class Collecting:
                 event.add(name, value)
         if self.events:
             self.station.send(commit, "default", self.events)
-        self.record.out += len(self.events)
+        count = len(self.events)
+        self.record.out += count
         self.events = []
-        await self._write(commit, until.cursor, until.after_commit)
+        await self._write(commit, until, count, ends=ends)
 
     def _labels(self) -> dict[str, Any]:
         return {f"feed.{name}": value for name, value in self.spec.labels.items()} | {
@@ -212,12 +220,12 @@ class Collecting:
 
     async def _is_out(self, report: Report, digest: str, *, last: bool) -> bool:
         """Tell whether a run that broke off has committed this very piece; then only the position is missing."""
-        met = self.record.meets(digest) if self.tracks else False
+        met = self.record.meets(digest) if self.tracks else self.unfinished.passes()
         if met is None:
             self.station.log.info("source_changed_meanwhile", slot=self.record.slot.isoformat())
             self.record = Run(self.name, self.site.now())
         if met and last and (report.cursor is not None or report.after_commit):
-            await self._write(self._begin(), report.cursor, report.after_commit)
+            await self._end(self._begin(), report, 0)
         return bool(met)
 
     def _identified(self, piece: Report, report: Report, digest: str) -> Report:
@@ -236,7 +244,15 @@ class Collecting:
             self.record.note(digest)
         else:
             self.record.out += 1
-        await self._write(commit, report.cursor if last else None, report.after_commit if last else None)
+        if last:
+            await self._end(commit, report, 1)
+        else:
+            await self._write(commit, Until(), 1, ends=False)
+
+    async def _end(self, commit: Commit, report: Report, count: int) -> None:
+        """Write the commit of a report's last piece."""
+        until = Until(report.cursor, report.after_commit)
+        await self._write(commit, until, count, ends=report.cursor is not None)
 
     def _begin(self) -> Commit:
         return self.station.commit(self.version, operation=f"{self.version}:{self.record.out}")
@@ -247,20 +263,24 @@ class Collecting:
             commit.write(STATE + name, value)
         await self._settle(commit)
 
-    async def _write(self, commit: Commit, cursor: Any, after: Callable[[], Awaitable[None]] | None) -> None:
-        """Write a commit with how far the run has come, then do what was to be done after it."""
-        if cursor is not None:
-            self.cursor = cursor
+    async def _write(self, commit: Commit, until: Until, count: int, *, ends: bool) -> None:
+        """Write a commit of so many messages with how far the run has come, then do what was to be done after it."""
+        if until.cursor is not None:
+            self.cursor = until.cursor
             self.record.cover()
-            commit.write(STATE + CURSOR, cursor)
+            commit.write(STATE + CURSOR, until.cursor)
         commit.write(STATE + RUN, self.record.dump())
+        parts = self.unfinished.after(count, ends=ends)
+        if parts is not self.unfinished.out:
+            commit.write(STATE + PARTS, parts or None)
         # Asked before the commit: a server that was started again since is told apart, and the sender sends again.
         acknowledging = self.site.transport.client.run_id
         await self._settle(commit)
-        if after:
+        self.unfinished.keep(parts, ends=ends)
+        if until.after_commit:
             if self.durable:
                 await self.site.barrier(acknowledging)
-            await after()
+            await until.after_commit()
 
     async def _settle(self, commit: Commit) -> None:
         answer = await self.site.transport.commit(commit, admits=True, on_hold=self.station.status.hold)

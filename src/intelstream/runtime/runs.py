@@ -1,4 +1,4 @@
-"""The record of one fetch: what of it is out, so that a run that broke off goes on without loss or repetition."""
+"""What is out of a fetch or a delivery, so that one that broke off goes on without loss or repetition."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 from intelstream.ontology import ids
 
 REMEMBERED: Final = 10_000  # pieces that no cursor covers, of which a run knows that they are out
+MOST_UNFINISHED: Final = 500  # deliveries that broke off; nobody has begun the oldest again
 
 
 @dataclass(slots=True)
@@ -63,3 +64,44 @@ class Run:
     def cover(self) -> None:
         """Forget the pieces: the cursor stands behind them."""
         self.uncovered, self._met = [], 0
+
+
+@dataclass(slots=True)
+class Unfinished:
+    """Deliveries that were begun and have not ended: of each, by its key, how many messages are out.
+
+    Where one of them is begun again, so many are passed over.
+    """
+
+    out: dict[str, int]
+    _key: str = ""
+    _met: int = 0
+
+    def begin(self, key: str) -> None:
+        """Take what follows for this delivery; an empty key is none."""
+        self._key, self._met = key, 0
+
+    def passes(self) -> bool:
+        """Tell whether the next message is out already."""
+        if self._met == self.out.get(self._key, 0):
+            return False
+        self._met += 1
+        return True
+
+    def after(self, count: int, *, ends: bool) -> dict[str, int]:
+        """Return what is to be kept when so many more messages are out, which is all if the delivery `ends`."""
+        before = self.out.get(self._key, 0)
+        if not self._key or (ends and not before):
+            return self.out
+        others = {key: out for key, out in self.out.items() if key != self._key}
+        if ends:
+            return others
+        return dict([*others.items(), (self._key, before + count)][-MOST_UNFINISHED:])
+
+    def keep(self, out: dict[str, int], *, ends: bool) -> None:
+        """Note what a commit has written."""
+        self.out = out
+        if ends:
+            self.begin("")
+        else:
+            self._met = out.get(self._key, 0)

@@ -2,22 +2,12 @@
 
 import os
 import shutil
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from intelstream.ontology import Report
 
 _BLOCK: Final = 1024 * 1024
-
-
-def digest_of(report: Report) -> str:
-    """Hash the bytes without holding them."""
-    digest = blake2b(digest_size=8)
-    with report.open() as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def spool(report: Report, path: Path) -> int:

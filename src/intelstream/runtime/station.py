@@ -27,7 +27,8 @@ from intelstream.transport.frames import encode_waiting, pack, slices
 from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.transport import STATE, Transport
 
-POLL: Final = 2.0  # seconds between two tries to take a lease that another daemon holds
+POLL: Final = 2.0  # seconds between two tries to take a lease that another daemon holds, or looks at the disk
+LOW: Final = "the disk is nearly full"
 SHORTEST: Final = 1.0
 LONGEST: Final = 60.0
 
@@ -37,7 +38,7 @@ class Site:
     """What all stages of a worker share.
 
     `memory` is bytes for backlogs; `barrier` returns when what the server of a run_id acknowledged is on
-    its disk.
+    its disk; `low_on_disk` says that nothing more should be taken in.
     """
 
     pipeline: PipelineSpec
@@ -47,6 +48,7 @@ class Site:
     memory: int
     statuses: dict[str, StageStatus]
     barrier: Callable[[str], Awaitable[None]]
+    low_on_disk: Callable[[], bool] = lambda: False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     totals: dict[str, int] = field(init=False)
 
@@ -131,7 +133,23 @@ class Station:
             claims=StageMarks(site.transport, self.name, site.now, self._forgot),
             concurrently=concurrently,
             in_thread=asyncio.to_thread,
+            held=self.held,
         )
+
+    def held(self) -> str:
+        """Say why nothing more should be taken in at the moment; empty while there is room."""
+        if self.site.low_on_disk():
+            return LOW
+        return self.status.reason if self.status.state == "throttled" else ""
+
+    async def wait_for_room(self) -> bool:
+        """Wait while the disk is nearly full; say whether the worker stops meanwhile."""
+        while self.site.low_on_disk():
+            if self.status.enter("throttled", LOW):
+                self.log.warning("collector_held", reason=LOW, cure=f"make room in {self.site.state_dir}")
+            if await self.site.pause(POLL):
+                return True
+        return False
 
     def _forgot(self, count: int) -> None:
         self.log.warning("marks_forgotten_early", count=count, cure="raise `max_keys` or shorten `ttl`")

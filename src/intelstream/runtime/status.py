@@ -31,10 +31,12 @@ class StageStatus:
     def __post_init__(self) -> None:
         self.since = self.now()
 
-    def enter(self, state: StateName, reason: str = "") -> None:
-        """Note a change of state and its reason; the same again changes nothing."""
-        if (state, reason) != (self.state, self.reason):
-            self.state, self.reason, self.since = state, reason, self.now()
+    def enter(self, state: StateName, reason: str = "") -> bool:
+        """Note a change of state and its reason, and say whether it is one; the same again changes nothing."""
+        if (state, reason) == (self.state, self.reason):
+            return False
+        self.state, self.reason, self.since = state, reason, self.now()
+        return True
 
     def count(self, name: str, by: int) -> None:
         """Note what a commit has counted, under the names of the durable counters."""

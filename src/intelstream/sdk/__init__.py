@@ -1,20 +1,17 @@
 """All a stage author imports."""
 
 from intelstream.sdk.context import Cache, Claims, Log, Resolver, StageContext
+from intelstream.sdk.items import Begin, Collected, Commit, Lines, Row
 from intelstream.sdk.stage import (
     Batch,
-    Collected,
     Collector,
-    Commit,
     Example,
     Expert,
     Extra,
-    Lines,
     Output,
     Overwrite,
     Params,
     Parser,
-    Row,
     Stage,
     State,
     Way,
@@ -23,6 +20,7 @@ from intelstream.sdk.types import Duration, FieldList, FieldMap, FieldName, Path
 
 __all__ = [
     "Batch",
+    "Begin",
     "Cache",
     "Claims",
     "Collected",

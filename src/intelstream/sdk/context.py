@@ -71,7 +71,8 @@ class Concurrently(Protocol):
 class StageContext:
     """All that a stage may touch besides its arguments.
 
-    `now` is UTC; `address` maps a host and port to where they really are; `directory` is the stage's own.
+    `now` is UTC; `address` maps a host and port to where they really are; `directory` is the stage's own. `held` says
+    why nothing more is to be taken in at the moment, such as a full disk, and is empty while there is room.
     """
 
     name: str
@@ -87,3 +88,4 @@ class StageContext:
     claims: Claims
     concurrently: Concurrently
     in_thread: InThread
+    held: Callable[[], str] = lambda: ""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from intelstream.sdk.delimited import Delimited, Open
-from intelstream.sdk.stage import Lines
+from intelstream.sdk.items import Lines
 
 ASCII: Final = bytes(range(128)) + b"?" * 128  # one character for each byte, so that lengths are those of bytes
 

@@ -8,8 +8,8 @@ from operator import length_hint
 from typing import Final
 
 from intelstream.errors import InvalidValue
+from intelstream.sdk.items import Row
 from intelstream.sdk.lines import Broken, size_of
-from intelstream.sdk.stage import Row
 from intelstream.sdk.types import Size
 
 BLANKS: Final = " \t\r"

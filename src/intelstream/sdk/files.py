@@ -4,13 +4,14 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, NamedTuple
 
 from intelstream.errors import Unavailable
 from intelstream.ontology import Report
 from intelstream.sdk.context import StageContext
-from intelstream.sdk.stage import Commit
+from intelstream.sdk.items import Commit
 
 LARGE: Final = 2**20  # bytes; what is larger is handed over as a file
 CHUNK: Final = 256 * 1024
@@ -24,6 +25,15 @@ class Piece(NamedTuple):
 
     name: str | None
     content: Content
+
+
+def digest_of(report: Report) -> str:
+    """Return 16 hex digits of the bytes, without holding those of a file."""
+    digest = blake2b(digest_size=8)
+    with report.open() as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class Landing:

@@ -10,10 +10,10 @@ from intelstream.errors import InvalidValue
 from intelstream.ontology import Report
 from intelstream.sdk.columns import Column, ColumnsEither
 from intelstream.sdk.fieldchecks import check_of
+from intelstream.sdk.items import Lines, Row
 from intelstream.sdk.lines import Broken, cuttable, read_lines
 from intelstream.sdk.patterns import Expression, Pattern
 from intelstream.sdk.rowplan import PLACEHOLDER, WRONG, cell
-from intelstream.sdk.stage import Lines, Row
 from intelstream.sdk.table import SHOWN, TableParams, TableParser
 from intelstream.sdk.types import FieldName
 

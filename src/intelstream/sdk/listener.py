@@ -5,19 +5,21 @@ import hmac
 import ipaddress
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypedDict
 
 import orjson
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
 from intelstream.errors import Unavailable
+from intelstream.ontology import Report
 from intelstream.sdk.context import StageContext
-from intelstream.sdk.files import LARGE, Content, Spool
+from intelstream.sdk.files import LARGE, Content, Spool, digest_of
 from intelstream.sdk.stage import Params
 from intelstream.sdk.types import Duration, Secret, Size
 
@@ -25,6 +27,7 @@ OPEN: Final = 50  # requests at a time; further ones are told to come back
 SLOWEST: Final = 300.0  # seconds for a body to come
 SOON: Final = "5"  # seconds after which a sender is to try again
 LONGEST_KEY: Final = 255
+KEYS: Final = 500  # Idempotency-Keys that are remembered
 LINGERING: Final = 1.0  # seconds for a sender to notice that it is refused
 SHUTDOWN: Final = 5.0  # seconds for the last answers
 
@@ -87,23 +90,38 @@ ACCEPTED: Final = Said(202)
 STOPPING: Final = Said(503, "the stage stops; send it again")
 
 
+class Cursor(TypedDict):
+    """What a listener remembers with each commit: digests of the newest Idempotency-Keys."""
+
+    keys: list[str]
+
+
 @dataclass(eq=False, slots=True)
 class Given:
-    """One request that waits for its answer. `key` is a digest of its Idempotency-Key."""
+    """One request that waits for its answer. `key` is a digest of its Idempotency-Key, `digest` one of its content.
+
+    `cursor` is to be committed with what is made of it, and `accept` is to run then.
+    """
 
     content: Content
+    digest: str
     key: str | None
-    answer: asyncio.Future[Said]
+    said: asyncio.Future[Said]
+    remember: Callable[[str], None]
+    cursor: Cursor = field(default_factory=lambda: Cursor(keys=[]))
     taken: bool = False
     withdrawn: bool = False
 
     async def accept(self) -> None:
-        """Answer that it is taken; what runs after the commit."""
-        self.refuse(ACCEPTED)
+        """Answer that it is taken."""
+        if self.key:
+            self.remember(self.key)
+        self.answer(ACCEPTED)
 
-    def refuse(self, said: Said) -> None:
-        if not self.answer.done():
-            self.answer.set_result(said)
+    def answer(self, said: Said) -> None:
+        """Answer it, unless it is answered already."""
+        if not self.said.done():
+            self.said.set_result(said)
 
 
 class Listener:
@@ -116,6 +134,7 @@ class Listener:
         self._token = params.token.get_secret_value().encode() if params.token else b""
         self._waiting: asyncio.Queue[Given] = asyncio.Queue()
         self._given: set[Given] = set()
+        self._committed: deque[str] = deque(maxlen=KEYS)
         self._open = 0
         self._stopping = False
 
@@ -148,23 +167,31 @@ class Listener:
             why = os.strerror(error.errno) if error.errno else error.strerror
             raise Unavailable(f"listening on {host}:{port}: {why}; {cure}") from error
 
-    async def requests(self) -> AsyncIterator[Given]:
-        """Yield requests as they come; their senders wait until each is accepted or refused.
+    async def requests(self, cursor: Cursor | None) -> AsyncIterator[Given]:
+        """Yield requests as they come, less those that are committed; their senders wait until each is answered.
 
         Those given out before that nobody has answered were lost with their commit: their senders are told so.
         """
         self._dismiss(taken=True)
+        self._committed = deque(cursor["keys"] if cursor else (), maxlen=KEYS)
         while True:
             given = await self._waiting.get()
             if given.withdrawn:
                 continue
             given.taken = True
+            if given.key in self._committed:
+                given.answer(ACCEPTED)
+                continue
+            given.cursor["keys"] = [*self._committed, *([given.key] if given.key else [])][-KEYS:]
             yield given
+
+    def _remember(self, key: str) -> None:
+        self._committed.append(key)
 
     def _dismiss(self, *, taken: bool) -> None:
         for given in self._given:
             if given.taken or not taken:
-                given.refuse(STOPPING)
+                given.answer(STOPPING)
 
     async def _handle(self, request: web.Request) -> web.Response:
         if refusal := self._refusal(request):
@@ -179,18 +206,25 @@ class Listener:
 
     def _refusal(self, request: web.Request) -> Said | None:
         """Say what is wrong with a request before its body is read."""
-        if self._token:
-            scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-            if scheme.lower() != "bearer":
-                return Said(401, "show the token as `Authorization: Bearer …`")
-            if not hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self._token):
-                return Said(403, "the token is wrong")
+        if self._token and (refusal := self._stranger(request)):
+            return refusal
         if len(request.headers.get("Idempotency-Key", "")) > LONGEST_KEY:
             return Said(400, f"an Idempotency-Key has at most {LONGEST_KEY} characters")
         if (request.content_length or 0) > self._params.max_bytes:
             return self._too_large()
-        if self._stopping:
-            return STOPPING
+        return STOPPING if self._stopping else self._no_room()
+
+    def _stranger(self, request: web.Request) -> Said | None:
+        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return Said(401, "show the token as `Authorization: Bearer …`")
+        if not hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self._token):
+            return Said(403, "the token is wrong")
+        return None
+
+    def _no_room(self) -> Said | None:
+        if reason := self._ctx.held():
+            return Said(429, f"nothing is taken at the moment: {reason}")
         return Said(429, "too many requests wait already") if self._open >= OPEN else None
 
     def _too_large(self) -> Said:
@@ -222,19 +256,29 @@ class Listener:
     async def _hand_in(self, request: web.Request, content: Content) -> Said:
         """Let a request wait until it is taken, and then, however long it takes, until it is answered."""
         key = request.headers.get("Idempotency-Key")
-        digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest() if key else None
-        given = Given(content, digest, asyncio.get_running_loop().create_future())
+        try:
+            given = Given(
+                content,
+                await self._ctx.in_thread(digest_of, Report(content)),
+                blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest() if key else None,
+                asyncio.get_running_loop().create_future(),
+                self._remember,
+            )
+            return STOPPING if self._stopping else await self._answered(given)
+        finally:
+            await self._ctx.in_thread(self._spool.remove, content)
+
+    async def _answered(self, given: Given) -> Said:
         self._given.add(given)
         self._waiting.put_nowait(given)
         try:
-            await asyncio.wait((given.answer,), timeout=self._params.timeout)
-            if not given.taken and not given.answer.done():
+            await asyncio.wait((given.said,), timeout=self._params.timeout)
+            if not given.taken and not given.said.done():
                 given.withdrawn = True
                 return Said(503, "nothing is taken at the moment")
-            return await given.answer
+            return await given.said
         finally:
             self._given.discard(given)
-            await self._ctx.in_thread(self._spool.remove, content)
 
 
 def _answer(said: Said) -> web.Response:

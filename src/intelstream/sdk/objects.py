@@ -12,7 +12,7 @@ from pydantic import Field
 from intelstream.errors import InvalidValue
 from intelstream.ontology import Event, Report
 from intelstream.sdk.columns import Column, ColumnMap
-from intelstream.sdk.stage import Row
+from intelstream.sdk.items import Row
 from intelstream.sdk.table import SHOWN, TableParams, TableParser, bounded, raise_if_bad
 
 Get = Callable[[Mapping[str, Any]], Any]

@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -26,6 +26,7 @@ from pydantic import (
 
 from intelstream.ontology import Event, Key, Report
 from intelstream.sdk.context import StageContext
+from intelstream.sdk.items import Collected, Lines, Row
 
 Fields = Mapping[str, object]
 Way = Event | tuple[str, Event]
@@ -137,46 +138,6 @@ class Batch:
     def reject(self, event: Event, error: Exception) -> None:
         """Give one event up, with its error; the others go on."""
         self.rejected.append((event, error))
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """How a collector may cut a report: between lines, with those on top repeated (`sdk.cutting`).
-
-    Repeated are the first `header` lines, and if it is `titled` all up to the next that is neither blank nor a
-    comment. `quoted` means that a line break in a column that begins with `quote` does not end a line, within
-    `longest` bytes. A line that is longer may be cut down to a little more than that.
-    """
-
-    header: int = 0
-    quoted: bool = False
-    quote: str = '"'
-    titled: bool = False
-    delimiter: str = ","
-    comment: str = ""
-    longest: int = 16 * 1024 * 1024
-
-
-class Row(NamedTuple):
-    """One record of a report: the text as it came, and what the parser made of it."""
-
-    text: str
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What a collector yields to have all that it yielded so far committed, with the state as of now.
-
-    `after_commit` (delete, move, acknowledge, answer 202) runs when the commit is done. A `Report` carries both
-    itself; this is for collectors of events, and for sources that gave nothing but a new position.
-    """
-
-    cursor: Any = None
-    after_commit: Callable[[], Awaitable[None]] | None = None
-
-
-Collected = Report | Event | Commit
 
 
 class Stage(ABC, Generic[P]):

@@ -25,6 +25,7 @@ class Pushing:
     def __init__(self, run: testing.StageRun, http: aiohttp.ClientSession, url: str) -> None:
         self.run, self.http, self.url = run, http, url
         self.taken: list[Any] = []
+        self.begun: list[str] = []
 
     @asynccontextmanager
     async def running(self, *, fails: bool = False) -> AsyncGenerator[None]:
@@ -42,8 +43,11 @@ class Pushing:
         while True:
             events: list[dict[str, Any]] = []
             async for item in self.run.stage.collect(self.run.state.get("cursor")):
-                if fails:
+                if fails and not isinstance(item, sdk.Begin):
                     break  # and begin again from what is committed
+                if isinstance(item, sdk.Begin):
+                    self.begun.append(item.key)
+                    continue
                 if isinstance(item, Event):
                     events.append(item.to_dict(raw=True))
                     continue
@@ -65,9 +69,9 @@ class Pushing:
 
 
 @asynccontextmanager
-async def pushing(**params: Any) -> AsyncGenerator[Pushing]:
+async def pushing(held: str = "", **params: Any) -> AsyncGenerator[Pushing]:
     [port] = loopback.free_ports()
-    world = testing.World(addresses={"127.0.0.1:8401": f"127.0.0.1:{port}"}, live=True)
+    world = testing.World(addresses={"127.0.0.1:8401": f"127.0.0.1:{port}"}, live=True, held=held)
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http,
         testing.open_stage("collectors.api", params, world=world) as run,
@@ -202,6 +206,15 @@ async def test_a_sender_waits_for_the_commit_and_is_told_when_nothing_is_taken()
         assert pushed.taken == [b"two"]
 
 
+async def test_while_there_is_no_room_nothing_is_read_and_the_sender_is_to_come_back() -> None:
+    async with pushing(held="the disk is nearly full") as pushed, pushed.running():
+        status, document = await pushed.post(b"one")
+
+        assert (status, document["detail"]) == (429, "nothing is taken at the moment: the disk is nearly full")
+        assert pushed.headers["Retry-After"] == "5"
+        assert pushed.taken == []
+
+
 async def test_a_commit_that_is_lost_makes_the_sender_send_again() -> None:
     key = {"Idempotency-Key": "a"}
     async with pushing() as pushed:
@@ -236,7 +249,8 @@ async def test_those_who_wait_are_told_when_the_stage_stops(*, taken: bool) -> N
             assert isinstance(run.stage, sdk.Collector)
             reports = run.stage.collect(None)
             if taken:
-                await anext(reports)
+                assert isinstance(await anext(reports), sdk.Begin)
+                assert isinstance(await anext(reports), Report)
             else:
                 assert (await pushed.post(b""))[0] == 400  # so the first one is in
         status, document = await waits
@@ -256,6 +270,17 @@ async def test_a_request_with_a_key_is_taken_once() -> None:
 
         assert len(pushed.taken) == 4
         assert len(pushed.run.state["cursor"]["keys"]) == 2
+
+
+@pytest.mark.parametrize("accepts", ["report", "events"])
+async def test_what_has_the_same_content_begins_as_the_same_delivery(accepts: str) -> None:
+    async with pushing(accepts=accepts) as pushed, pushed.running():
+        for row in (SCAN, SCAN, WIRE):
+            assert (await pushed.post(orjson.dumps(row)))[0] == 202
+
+        first, again, other = pushed.begun
+        assert first == again != other
+        assert len(pushed.taken) == 3
 
 
 async def test_a_key_is_known_after_a_restart_and_only_so_many_are_kept() -> None:

@@ -1,21 +1,18 @@
 """Take what others post: reports, or events of the vocabulary."""
 
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal, Self
 
-import orjson
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from intelstream import sdk
-from intelstream.errors import InvalidValue
-from intelstream.ontology import STANDARD, Event, Ontology, Report
-from intelstream.sdk.listener import Given, Listener, ListenerParams, Said
+from intelstream.ontology import STANDARD, Ontology, Report
+from intelstream.sdk.incoming import read_events
+from intelstream.sdk.listener import Cursor, Listener, ListenerParams, Said
+from intelstream.sdk.types import ontology_of
 
-KEYS: Final = 500  # Idempotency-Keys that are remembered
-MOST: Final = 20  # faults that are told
+TOLD: Final = 20  # faults of one request
 
 
 class Params(ListenerParams):
@@ -27,9 +24,10 @@ class Params(ListenerParams):
     )
     _ontology: Ontology = PrivateAttr(STANDARD)
 
-    def model_post_init(self, context: Any) -> None:
-        super().model_post_init(context)
-        self._ontology = (context or {}).get("ontology", STANDARD)
+    @model_validator(mode="after")
+    def _knows_its_fields(self, info: ValidationInfo) -> Self:
+        self._ontology = ontology_of(info)
+        return self
 
     @property
     def ontology(self) -> Ontology:
@@ -42,8 +40,9 @@ class Api(sdk.Collector[Params]):
 
     The answer is 202 when what was posted is safe, so that the sender may delete it. What was answered otherwise,
     or not at all, may be sent again: with the same `Idempotency-Key` it is not taken twice, as long as the key is
-    among the last 500. Events come as an object, an array, or one object per line; if one is wrong, all are
-    refused. There is no TLS here: put a reverse proxy in front where the network is not yours.
+    among the last 500. While there is no room for more the answer is 429. Events come as an object, an array, or one
+    object per line; if one is wrong, all are refused. There is no TLS here: put a reverse proxy in front where the
+    network is not yours.
     """
 
     mode = "listen"
@@ -62,68 +61,17 @@ class Api(sdk.Collector[Params]):
         async with self.listener.serving():
             yield
 
-    async def collect(self, cursor: dict[str, list[str]] | None) -> AsyncIterator[sdk.Collected]:
-        committed = deque((cursor or {}).get("keys", ()), maxlen=KEYS)
-        async for given in self.listener.requests():
-            if given.key in committed:
-                await given.accept()
-                continue
-            events: list[Event] = []
-            if self.params.accepts == "events":
-                events, faults = await self.ctx.in_thread(_events, given, self.params.ontology)
-                if faults:
-                    given.refuse(Said(400, "nothing of it was taken", faults[:MOST]))
-                    continue
-
-            async def done(given: Given = given) -> None:
-                if given.key:
-                    committed.append(given.key)
-                await given.accept()
-
-            keys = {"keys": [*committed, given.key][-KEYS:]} if given.key else None
+    async def collect(self, cursor: Cursor | None) -> AsyncIterator[sdk.Collected]:
+        async for given in self.listener.requests(cursor):
             if self.params.accepts == "report":
-                yield Report(given.content, cursor=keys, after_commit=done)
+                yield sdk.Begin(given.digest)
+                yield Report(given.content, cursor=given.cursor, after_commit=given.accept)
                 continue
+            events, wrong = await self.ctx.in_thread(read_events, given.content, self.params.ontology)
+            if wrong:
+                given.answer(Said(400, "nothing of it was taken", [one._asdict() for one in wrong[:TOLD]]))
+                continue
+            yield sdk.Begin(given.digest)
             for event in events:
                 yield event
-            yield sdk.Commit(keys, done)
-
-
-def _events(given: Given, ontology: Ontology) -> tuple[list[Event], list[dict[str, str]]]:
-    """Return the events of a body, and what is wrong with any."""
-    rows, faults = _rows(given.content.read_bytes() if isinstance(given.content, Path) else given.content)
-    events: list[Event] = []
-    for place, row in rows:
-        if not isinstance(row, dict):
-            faults.append(_fault(f"/{place}", "invalid_value", "expected an object of fields"))
-            continue
-        try:
-            events.append(Event.from_dict(row, ontology))
-        except InvalidValue as error:
-            field = error.field.replace("~", "~0").replace("/", "~1")  # RFC 6901
-            faults.append(_fault(f"/{place}/{field}", error.code, error.reason))
-    return events, faults
-
-
-def _rows(body: bytes) -> tuple[list[tuple[int, object]], list[dict[str, str]]]:
-    """Read one JSON value, of which an array is a list of events, or else one per line."""
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        lines = [(place, line) for place, line in enumerate(body.splitlines()) if line.strip()]
-        if len(lines) < 2:  # noqa: PLR2004
-            return [], [_fault("", "invalid_json", str(error))]
-    else:
-        return list(enumerate(found if isinstance(found, list) else [found])), []
-    rows: list[tuple[int, object]] = []
-    faults: list[dict[str, str]] = []
-    for place, line in lines:
-        try:
-            rows.append((place, orjson.loads(line)))
-        except orjson.JSONDecodeError as error:
-            faults.append(_fault(f"/{place}", "invalid_json", str(error)))
-    return rows, faults
-
-
-def _fault(pointer: str, code: str, message: str) -> dict[str, str]:
-    return {"pointer": pointer, "code": code, "msg": message}
+            yield sdk.Commit(given.cursor, given.accept)
