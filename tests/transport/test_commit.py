@@ -1,63 +1,16 @@
 """The commit script on real servers: whole or not at all, once, and only by whom the entry belongs to."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from intelstream.ontology import Event, ids
 from intelstream.transport.commit import Answer, Commit, Entry
-from intelstream.transport.frames import OVERHEAD, decode, encode, pack, unpack
-from intelstream.transport.link import Client, CommandRefused
-from intelstream.transport.names import GROUP, Lane
+from intelstream.transport.frames import OVERHEAD
+from intelstream.transport.link import CommandRefused
+from intelstream.transport.names import GROUP
 from intelstream.transport.reader import Reader
 from intelstream.transport.transport import Transport
-from services.cutting import cutting_proxy
-from services.servers import RunningServer
-
-PARENT = "00000000-0000-7000-8000-000000000000"
-
-
-def frame(*numbers: int) -> bytes:
-    return pack(encode([Event({"source.port": n}, id=ids.derived(PARENT, n)) for n in numbers]))
-
-
-async def put(transport: Transport, stage: str, *numbers: int) -> None:
-    """Admit a frame, as a collector would."""
-    version = (await transport.states("source", ()))[0]
-    commit = Commit(transport.lane, "source", transport.consumer, version=version, operation=f"put:{version}")
-    commit.send((stage,), frame(*numbers), len(numbers))
-    assert (await transport.commit(commit, admits=True)).written
-
-
-async def take(transport: Transport, stage: str) -> Entry:
-    """Read the one entry that waits for a stage."""
-    reader = Reader(transport, [stage])
-    [found] = await reader.read(10)
-    await reader.close()
-    return found
-
-
-async def ports(transport: Transport, stage: str) -> list[list[int]]:
-    return [
-        [event["source.port"] for event in decode(unpack(entry.frame))] for entry in await transport.peek(stage, 100)
-    ]
-
-
-def step(transport: Transport, entry: Entry, *out: int, to: str | None = None, taken: int | None = None) -> Commit:
-    commit = Commit(transport.lane, "work", transport.consumer)
-    if out:
-        commit.send(("left",), frame(*out), len(out))
-    commit.take(entry, count=entry.count if taken is None else taken, to=to)
-    return commit
-
-
-@asynccontextmanager
-async def another(transport: Transport, name: str, address: str = "") -> AsyncGenerator[Transport]:
-    client = Client(address or transport.client.address)
-    yield Transport(client, transport.lane, name)
-    await client.close()
+from transport.steps import frame, ports, put, step, take, worker
 
 
 @pytest.fixture
@@ -99,7 +52,7 @@ async def test_a_part_is_committed_by_position_and_only_from_the_one_it_started_
 
 
 async def test_an_entry_that_was_taken_over_is_the_other_workers_alone(transport: Transport, entry: Entry) -> None:
-    async with another(transport, "other") as other:
+    async with worker(transport.client.address, transport.lane, "other") as other:
         keys = [transport.lane.stream("work"), transport.lane.alive("me"), transport.lane.hash("work")]
         assert await other.run("takeover", keys, GROUP, "me", "other", 10)
 
@@ -141,7 +94,7 @@ async def test_state_is_written_only_over_the_version_that_was_read(transport: T
 
 async def test_a_lease_shuts_the_last_holder_out(transport: Transport) -> None:
     old = await transport.lease("source")
-    async with another(transport, "heir") as heir:
+    async with worker(transport.client.address, transport.lane, "heir") as heir:
         new = await heir.lease("source")
         late = Commit(transport.lane, "source", "me", version=old or "", operation="x")
         late.send(("work",), frame(1), 1)
@@ -153,7 +106,7 @@ async def test_a_lease_shuts_the_last_holder_out(transport: Transport) -> None:
 async def test_a_lease_stays_with_a_holder_that_lives(transport: Transport) -> None:
     await transport.lease("source")
     await transport.run("alive", [transport.lane.alive("me")], "1", 10_000)
-    async with another(transport, "heir") as heir:
+    async with worker(transport.client.address, transport.lane, "heir") as heir:
         assert await heir.lease("source") is None
 
         await transport.release("source")
@@ -204,39 +157,3 @@ async def test_one_bad_key_leaves_the_input_pending(transport: Transport, entry:
 
     await transport.call("DEL", transport.lane.stream("left"))
     assert await transport.commit(step(transport, entry, 1)) is Answer.DONE
-
-
-LOST = {
-    "a commit": ("EVALSHA", "commit"),
-    "an admission": ("EVALSHA", "admission"),
-    "a lease": ("EVALSHA", "lease"),
-    "a read": ("XREADGROUP", "read"),
-}
-
-
-@pytest.mark.parametrize(("word", "kind"), LOST.values(), ids=LOST)
-async def test_a_lost_answer_loses_and_doubles_nothing(server: RunningServer, lane: Lane, word: str, kind: str) -> None:
-    async with cutting_proxy(server.socket) as proxy:
-        client = Client(proxy.address)
-        transport = Transport(client, lane, "me")
-        await transport.open(("work", "left"))
-        reader = Reader(transport, ["work"])
-        if kind == "admission":
-            proxy.cut(word)
-        await put(transport, "work", 1, 2)
-        if kind == "read":
-            proxy.cut(word)
-        [entry] = await reader.read(10)
-        if kind == "lease":
-            proxy.cut(word)
-            first = await transport.lease("work")
-            assert first == await transport.lease("work")
-        if kind == "commit":
-            proxy.cut(word)
-        assert (await transport.commit(step(transport, entry, 1, 2))).written
-        await reader.close()
-
-        assert proxy.cuts == 1
-        assert await ports(transport, "left") == [[1, 2]]
-        assert await ports(transport, "work") == []
-        await client.close()

@@ -98,7 +98,14 @@ class Reader:
         """Return the rows of each stage that has some."""
         names = list(streams or self._stages)
         args = ["XREADGROUP", "GROUP", GROUP, self._transport.consumer, "COUNT", count, *extra]
-        answer = await self._transport.patiently(lambda: self._call(*args, "STREAMS", *names, *[start] * len(names)))
+
+        async def ask() -> Any:
+            if start == NEW and self._owed:  # asked again after trouble: what was delivered then comes first
+                await self._call("PING")
+                return None
+            return await self._call(*args, "STREAMS", *names, *[start] * len(names))
+
+        answer = await self._transport.patiently(ask)
         return {self._stages[bytes(name).decode()]: rows for name, rows in answer or ()}
 
     async def _call(self, *args: Any) -> Any:

@@ -144,7 +144,6 @@ class Transport:
             on_hold(None)
         if answer.written:
             commit.version = bytes(detail[0]).decode()
-        if answer is Answer.DONE:
             self.freed()
         return answer
 
