@@ -1,5 +1,6 @@
 """Whole pipelines on a real server: what goes in comes out, whatever the stages do."""
 
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
@@ -261,6 +262,25 @@ async def test_a_report_whose_rows_mostly_fail_is_held_back_whole(tmp_path: Path
     assert letter["error"] == "TooManyBadRows"
     assert "60 of 65 rows failed" in letter["text"]
     assert lines(tmp_path / "out.jsonl") == []
+
+
+@pytest.mark.parametrize("size", [0, 2 * 1024 * 1024], ids=["small", "spooled"])
+async def test_a_report_that_cannot_be_read_is_kept_whole_in_its_dead_letter(size: int, tmp_path: Path) -> None:
+    content = f'{{"list": [{{"ip": "10.0.0.1"}}, {{"ip": "10.0.0.2"}}, "{"x" * size}'.encode()
+    (tmp_path / "in.json").write_bytes(content)
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.json"), "after": "delete"}, every=3600.0),
+        stage("rows", "parsers.json", {"default": ["files"], "error": ["files"]}, {"columns": {"ip": "source.ip"}}),
+        stage("files", "outputs.file", None, {"path": str(tmp_path / "out.jsonl")}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["rows"].dead)
+        [letter] = await ask(tmp_path / "var", "/dead/rows")
+
+    kept = letter["message"]
+    assert letter["field"] == "report"
+    assert (Path(kept["spooled"]).read_bytes() if size else base64.b64decode(kept["raw"])) == content
+    assert not (tmp_path / "in.json").exists()
 
 
 async def test_a_bad_row_becomes_a_dead_letter_with_field_value_and_text(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Parsing(Runner):
         part = Part(entry, last=max(first, int(entry.position or 0)))
         for parsed in parse(parser, report, part.last):
             self._add(part, parsed)
-            if len(part.events) + len(part.bad) >= EVENTS:
+            if len(part.events) + len(part.bad) >= EVENTS and not parsed.ended:
                 if self._hopeless(part):
                     break
                 await self._commit(part, report, to=str(part.last))
@@ -107,9 +107,10 @@ class Parsing(Runner):
         return part.rows >= FEW and part.failed > part.rows * self.first.spec.max_bad
 
     async def _commit(self, part: Part, report: Report, to: str | None) -> bool:
-        """Commit what was parsed; None for `to` ends the report. Say whether it was held back instead."""
+        """Commit what was parsed; None for `to` ends the report. Say whether a dead letter keeps the report."""
         commit = self.first.commit()
         held = to is None and self._hopeless(part)
+        unread = any(parsed.ended for parsed in part.bad)
         if held:
             self._hold_back(commit, part, report)
         else:
@@ -124,7 +125,7 @@ class Parsing(Runner):
         await self.settle(commit, [part.entry], ends=to is None)
         part.entry = replace(part.entry, position=to or "")
         part.events, part.bad = [], []
-        return held
+        return held or unread
 
     def _hold_back(self, commit: Commit, part: Part, report: Report) -> None:
         """Make one dead letter of the report from the last position on, and raise one alert."""
@@ -140,6 +141,11 @@ class Parsing(Runner):
     def _give_up(self, commit: Commit, report: Report, parsed: Parsed) -> None:
         """Send a row that failed by the error path if one is connected, else bury it."""
         if parsed.error is None:
+            return
+        if parsed.ended:  # its rest has no rows to be told by: the letter keeps all of it
+            source = report.fields.get("feed.url", report.id)
+            self.first.log.error("report_not_read", report=source, row=parsed.number, error=str(parsed.error))
+            self.first.bury(commit, letters.of_report(self.name, report, parsed.number, parsed.error, self.site.now()))
             return
         letter = letters.of_row(self.name, report, parsed.number, parsed.row.text, parsed.error, self.site.now())
         if not self.first.spec.to.get(ERROR):
