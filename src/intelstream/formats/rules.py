@@ -9,8 +9,8 @@ from typing import Any, Final
 from intelstream.errors import InvalidValue
 from intelstream.formats import yaml
 from intelstream.formats.faults import near
-from intelstream.formats.regex import Patterns
 from intelstream.ontology import Event, Ontology
+from intelstream.sdk.patterns import Pattern, Patterns, TooSlow
 
 LARGEST: Final = 4 * 1024 * 1024  # bytes of a rule file
 # `{msg[source.ip]}`, `{matches[source.url][1]}`, `{matches[source.url][host]}`; `{{` and `}}` are braces.
@@ -18,7 +18,7 @@ PLACE: Final = re.compile(r"\{\{|\}\}|\{msg\[([\w.]+)\]\}|\{matches\[([\w.]+)\]\
 
 SHOWN: Final = 100  # characters of a value that an error quotes
 
-Matches = Mapping[str, tuple[Patterns, int, str]]  # by field: patterns, the place of one, the text it was found in
+Matches = Mapping[str, tuple[Pattern, str]]  # by field: what was found, and in which text
 Place = tuple[str | int, ...]
 
 
@@ -72,10 +72,10 @@ class Template:
 def _value(event: Event, matches: Matches, name: str, group: str | None) -> Any:
     if group is None:
         return event.get(name)
-    patterns, place, text = matches[name]
+    pattern, text = matches[name]
     try:
-        found = patterns.groups(place, text)
-    except TimeoutError as error:
+        found = pattern.search(text)
+    except TooSlow as error:
         raise InvalidValue(name, text[:SHOWN], "searching it takes too long") from error
     return found and found[int(group) if group.isdigit() else group]
 
@@ -116,13 +116,13 @@ class Look:
         Raises:
             InvalidValue: searching a value takes too long.
         """
-        matches: dict[str, tuple[Patterns, int, str]] = {}
+        matches: dict[str, tuple[Pattern, str]] = {}
         for name, condition in rule.conditions.items():
             if isinstance(condition, Search):
                 text, found = self._found.get(name) or self._searched(name)
                 if condition.place not in found:
                     return None
-                matches[name] = self._patterns[name], condition.place, text
+                matches[name] = self._patterns[name][condition.place], text
                 continue
             value = self._event.get(name)
             if condition is None:
@@ -143,7 +143,7 @@ class Look:
         text = "" if value is None else str(value)
         try:
             found = () if value is None else self._patterns[name].found(text)
-        except TimeoutError as error:
+        except TooSlow as error:
             raise InvalidValue(name, text[:SHOWN], "searching it takes too long") from error
         self._found[name] = text, found
         return text, found
@@ -218,7 +218,7 @@ class _Checking:
                 continue
             conditions: dict[str, Any] = {}
             actions: dict[str, Any] = {}
-            singles: dict[str, Patterns] = {}
+            singles: dict[str, Pattern] = {}
             for name, given in one["if"].items():
                 try:
                     conditions[name] = self._condition(name, given, singles)
@@ -231,16 +231,16 @@ class _Checking:
                     yield (number, "then", name), f"{name}: {error}"
             self._rules.append(Rule(str(one.get("rulename", number)), conditions, actions))
 
-    def _condition(self, name: str, given: object, singles: dict[str, Patterns]) -> Any:
+    def _condition(self, name: str, given: object, singles: dict[str, Pattern]) -> Any:
         self._known(name)
         if not isinstance(given, str) or given == "":
             return None if given == "" else given
-        singles[name] = Patterns((given,), ignore_case=self._ignore_case)
+        singles[name] = Pattern(given, ignore_case=self._ignore_case)
         others = self._patterns.setdefault(name, [])
         others.append(given)
         return Search(len(others) - 1)
 
-    def _action(self, name: str, given: object, singles: Mapping[str, Patterns]) -> Any:
+    def _action(self, name: str, given: object, singles: Mapping[str, Pattern]) -> Any:
         """Refuse a value that the field can never take, and a group that no pattern of the rule has."""
         self._known(name)
         if given == "" or given is None:
@@ -249,7 +249,7 @@ class _Checking:
         if isinstance(given, str):
             action = template = Template(given)
             for field, group in template.groups:
-                if field not in singles or group not in singles[field].names(0):
+                if field not in singles or group not in singles[field].names:
                     raise ValueError(f"no group {group!r} in a pattern for {field!r} of this rule")
             constant = template.constant
         if constant is not None:

@@ -6,12 +6,13 @@ from enum import Enum
 from ipaddress import ip_network
 from typing import Any, Final
 
-from intelstream.formats import literals, regex
+from intelstream.formats import literals
 from intelstream.formats.faults import near
 from intelstream.formats.literals import Clock, Literal, Test
 from intelstream.formats.networks import Networks
 from intelstream.ontology import Event, Ontology, Report
 from intelstream.ontology.fields import Check, reason
+from intelstream.sdk.patterns import contains
 
 Message = Event | Report
 Match = Callable[[Message], bool]
@@ -94,7 +95,7 @@ class Field:
 
     def matches(self, pattern: str, *, ignore_case: bool) -> Match:
         """Return the test whether a pattern is found in the text of the value."""
-        found = regex.search(pattern, ignore_case=ignore_case)
+        found = contains(pattern, ignore_case=ignore_case)
         return self._on(lambda value: (text := literals.spelt(value)) is not None and found(text))
 
     def _on(self, test: Test) -> Match:

@@ -50,7 +50,7 @@ FAULTY = {
     "a group of no pattern": ('- {if: {}, then: {status: "{matches[comment][1]}"}}', "no group '1'"),
     "a value that the field never takes": ("- {if: {}, then: {classification.type: scaner}}", "classification.type:"),
     "a misspelt field": ("- {if: {source.prot: 1}, then: {}}", "did you mean 'source.port'"),
-    "a compiled form too large": ('- {if: {comment: "((a{999}){999}){999}"}, then: {}}', "at most 1000 repetitions"),
+    "a compiled form too large": ('- {if: {comment: "((a{999}){999}){999}"}, then: {}}', "at most 20000 parts"),
     "broken YAML": ("- {", ":1:"),
 }
 
