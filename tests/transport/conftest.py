@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from intelstream.transport.link import Client
 from intelstream.transport.names import Lane
@@ -11,6 +12,7 @@ from intelstream.transport.transport import Transport
 from services import servers
 from services.servers import RunningServer
 
+settings.register_profile("thorough", max_examples=1000, stateful_step_count=100, deadline=None)
 STAGES = ("parse", "work", "left", "right")
 
 

@@ -1,0 +1,283 @@
+"""Whatever happens in whatever order, every message is in exactly one place, and the books agree.
+
+More and longer runs: `pytest tests/transport/test_conservation.py --hypothesis-profile=thorough --timeout=0`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from intelstream.transport.commit import Answer, Commit, Entry
+from intelstream.transport.frames import OVERHEAD
+from intelstream.transport.keeper import Keeper
+from intelstream.transport.letters import DeadLetters
+from intelstream.transport.link import Client
+from intelstream.transport.names import GROUP, Lane
+from intelstream.transport.transport import Transport, entry
+from services.servers import RunningServer
+from transport.steps import body, frame, numbers_of, put
+
+T = TypeVar("T")
+WORKERS = ("a", "b", "c")
+FOR_EVER = 10_000_000
+ROOM = 1_000_000_000
+workers = st.sampled_from(WORKERS)
+fates = st.sampled_from(("onward", "later", "dead"))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a worker remembers of an entry that it was given; it may be long out of date."""
+
+    worker: str
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an entry is, as the server knows it."""
+
+    owner: str | None
+    position: str
+
+
+async def unheard(_: str) -> None:
+    """Nobody reads what comes back: the rules do."""
+
+
+class Messages(RuleBasedStateMachine):
+    """Workers that read, commit, die, wake, take over, and put aside, on one lane of a real server."""
+
+    held = Bundle("held")
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.client = Client(address)
+        self.lane = Lane(f"test-{secrets.token_hex(6)}")
+        self.workers = {name: Transport(self.client, self.lane, name) for name in WORKERS}
+        self.any = self.workers["a"]
+        self.admitted = 0
+        self.added = 0  # to the state, by commits that were done
+        self.known = dict.fromkeys(WORKERS, ("0", 0))  # version and sum that each has read
+        self.shut: set[str] = set()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize()
+    def streams(self) -> None:
+        self.do(self.any.open(["work", "left"]))
+        for name in WORKERS:
+            self.do(self._alive(name))
+
+    async def _alive(self, name: str) -> None:
+        await self.any.run("alive", [self.lane.alive(name)], "1", FOR_EVER)
+
+    @rule(count=st.integers(1, 4))
+    def admit(self, count: int) -> None:
+        self.do(put(self.any, "work", *range(self.admitted, self.admitted + count)))
+        self.admitted += count
+
+    @rule(target=held, name=workers)
+    def read(self, name: str) -> Any:
+        return self._given(name, ">")
+
+    @rule(target=held, name=workers)
+    def read_what_is_pending(self, name: str) -> Any:
+        return self._given(name, "0")
+
+    def _given(self, name: str, start: str) -> Any:
+        return multiple(*[Held(name, one) for one in self.do(self._read(name, start))])
+
+    async def _read(self, name: str, start: str) -> list[Entry]:
+        stream = self.lane.stream("work")
+        found = await self.any.call("XREADGROUP", "GROUP", GROUP, name, "COUNT", 2, "STREAMS", stream, start)
+        rows = [entry("work", row) for _, rows in found or () for row in rows]
+        at = await self.any.positions("work", [row.id for row in rows])
+        return [replace(row, position=place) for row, place in zip(rows, at, strict=True)]
+
+    @rule(name=workers)
+    def look_at_the_state(self, name: str) -> None:
+        version, [total] = self.do(self.any.states("work", ["sum"]))
+        self.known[name] = version, total or 0
+
+    @rule(
+        target=held,
+        one=held,
+        fate=fates,
+        part=st.booleans(),
+        writes=st.booleans(),
+        due=st.integers(0, 9),
+        lost=st.booleans(),
+    )
+    def commit(self, one: Held, fate: str, part: bool, writes: bool, due: int, lost: bool) -> Any:  # noqa: FBT001 - choices
+        """Commit what a worker remembers, be it its own or not, and, if the answer is lost, again."""
+        start = int(one.entry.position or 0)
+        left = numbers_of(one.entry.frame)[start:]
+        ends = not part or len(left) == 1
+        taken = left if ends else left[:1]
+        to = None if ends else str(start + 1)
+        commit = Commit(self.lane, "work", one.worker)
+        if writes:
+            commit.version, total = self.known[one.worker]
+            commit.write("s:sum", total + len(taken))
+        if fate == "onward":
+            commit.send(("left",), frame(*taken), len(taken))
+        for number in taken:
+            if fate == "later":
+                commit.delay("work", frame(number), due)
+            elif fate == "dead":
+                commit.bury("work", frame(number))
+        commit.take(one.entry, count=len(taken), to=to)
+        expected = self._expected(one, to, commit.version)
+        answer = self.do(self.workers[one.worker].commit(commit))
+        assert answer is expected
+        if lost:
+            again = self.do(self.workers[one.worker].commit(commit))
+            assert again is (Answer.BEFORE if answer is Answer.DONE else answer)
+        if answer is not Answer.DONE:
+            return multiple()
+        self.added += len(taken) if writes else 0
+        return multiple() if to is None else Held(one.worker, replace(one.entry, position=to))
+
+    def _expected(self, one: Held, to: str | None, version: str) -> Answer:
+        place = self.do(self._places()).get(one.entry.id)
+        if place is None:
+            return Answer.BEFORE
+        if place.owner is None:
+            return Answer.STRANDED
+        if place.owner != one.worker:
+            return Answer.FENCED
+        if place.position != one.entry.position:
+            return Answer.BEFORE if to == place.position else Answer.MOVED
+        if version and version != self.do(self.any.states("work", ()))[0]:
+            return Answer.STALE
+        return Answer.DONE
+
+    async def _places(self) -> dict[str, Place]:
+        stream = self.lane.stream("work")
+        owners = {row[0]: row[1].decode() for row in await self.any.call("XPENDING", stream, GROUP, "-", "+", 10_000)}
+        ids = [id_ for id_, _ in await self.any.call("XRANGE", stream, "-", "+")]
+        at = await self.any.positions("work", [id_.decode() for id_ in ids])
+        return {id_.decode(): Place(owners.get(id_), place) for id_, place in zip(ids, at, strict=True)}
+
+    @rule(name=workers)
+    def die(self, name: str) -> None:
+        self.do(self.any.call("DEL", self.lane.alive(name)))
+
+    @rule(name=workers)
+    def wake(self, name: str) -> None:
+        self.do(self._alive(name))
+
+    @rule(by=workers, of=workers, lost=st.booleans())
+    def take_over(self, by: str, of: str, lost: bool) -> None:  # noqa: FBT001 - a choice
+        if by != of:
+            keeper = Keeper(self.workers[by], ["work"], unheard, print)
+            taken = [self.do(keeper.takeover("work", of)) for _ in range(2 if lost else 1)]
+            assert sum(taken[1:]) == 0
+
+    @rule(name=workers)
+    def delete_a_consumer(self, name: str) -> None:
+        self.do(self.any.call("XGROUP", "DELCONSUMER", self.lane.stream("work"), GROUP, name))
+
+    @rule(by=workers)
+    def scrub(self, by: str) -> None:
+        self.do(Keeper(self.workers[by], ["work"], unheard, lambda *_: None).scrub())
+
+    @rule(now=st.integers(0, 9), count=st.integers(1, 3))
+    def due(self, now: int, count: int) -> None:
+        self.do(self.any.run("due", [self.lane.later("work"), self.lane.stream("work")], now, count))
+
+    @precondition(lambda self: self.admitted)
+    @rule(count=st.integers(1, 3), lost=st.booleans(), drawn=st.data())
+    def revive(self, count: int, lost: bool, drawn: st.DataObject) -> None:  # noqa: FBT001 - a choice
+        rows = self.do(self.any.call("XRANGE", self.lane.dead("work"), "-", "+"))
+        if rows:
+            some = drawn.draw(st.lists(st.sampled_from(rows), max_size=count, unique_by=lambda row: row[0]))
+            self.do(self._revive(some, twice=lost))
+
+    async def _revive(self, rows: list[Any], *, twice: bool = False) -> None:
+        bodies = [(id_.decode(), body(*numbers_of(fields[1]))) for id_, fields in rows]
+        letters = DeadLetters(self.any)
+        assert await letters.revive("work", bodies, "work", ROOM) == len(rows)
+        if twice:
+            assert await letters.revive("work", bodies, "work", ROOM) == 0
+
+    @invariant()
+    def every_message_is_in_one_place(self) -> None:
+        waiting, later, dead, onward = self.do(self._everywhere())
+
+        assert sorted(waiting + later + dead + onward) == list(range(self.admitted))
+
+    async def _everywhere(self) -> tuple[list[int], list[int], list[int], list[int]]:
+        call, lane = self.any.call, self.lane
+        places = await self._places()
+        waiting: list[int] = []
+        size = 0
+        for one in await self.any.peek("work", 10_000):
+            waiting += numbers_of(one.frame)[int(places[one.id].position or 0) :]
+            size += one.size
+        bodies = await call("ZRANGE", lane.later("work"), 0, -1)
+        later = [number for packed in bodies for number in numbers_of(packed)]
+        size += sum(len(packed) + OVERHEAD for packed in bodies)
+        dead = [n for _, fields in await call("XRANGE", lane.dead("work"), "-", "+") for n in numbers_of(fields[1])]
+        sent = await self.any.peek("left", 10_000)
+        onward = [number for one in sent for number in numbers_of(one.frame)]
+        sizes = await self.any.backlogs()
+        expected = {
+            "work:n": len(waiting) + len(later),
+            "work:b": size,
+            "left:n": len(onward),
+            "left:b": sum(one.size for one in sent),
+            "total": size + sum(one.size for one in sent),
+        }
+        assert {name: sizes.get(name, 0) for name in expected} == expected
+        return waiting, later, dead, onward
+
+    @invariant()
+    def state_is_the_sum_of_what_was_done(self) -> None:
+        assert (self.do(self.any.states("work", ["sum"]))[1][0] or 0) == self.added
+
+    def teardown(self) -> None:
+        """Let one worker finish everything: then all of it is onward, and nothing is left behind."""
+        try:
+            self.do(self._finish())
+        finally:
+            self.do(self.client.close())
+            self.runner.close()
+
+    async def _finish(self) -> None:
+        last = Transport(self.client, self.lane, "last")
+        keeper = Keeper(last, ["work"], unheard, lambda *_: None)
+        await self.any.call("DEL", *map(self.lane.alive, WORKERS))
+        await self.any.run("due", [self.lane.later("work"), self.lane.stream("work")], FOR_EVER, 10_000)
+        await self._revive(await self.any.call("XRANGE", self.lane.dead("work"), "-", "+"))
+        await keeper.scrub()
+        for name in WORKERS:
+            await keeper.takeover("work", name)
+        for start in ("0", ">"):
+            while entries := await self._read("last", start):
+                for one in entries:
+                    rest = numbers_of(one.frame)[int(one.position or 0) :]
+                    commit = Commit(self.lane, "work", "last")
+                    commit.send(("left",), frame(*rest), len(rest))
+                    commit.take(one, count=len(rest))
+                    assert await last.commit(commit) is Answer.DONE
+        _, _, _, onward = await self._everywhere()
+        kept = await self.any.kept("work")
+        assert sorted(onward) == list(range(self.admitted))
+        assert not [name for name in kept if name.startswith(("at:", "tries:"))]
+
+
+def test_every_message_is_in_one_place_whatever_happens(server: RunningServer) -> None:
+    thorough = settings.get_current_profile_name() == "thorough"
+    few = settings(max_examples=15, stateful_step_count=40, deadline=None)
+    run_machine(lambda: Messages(server.address), settings=settings() if thorough else few)
