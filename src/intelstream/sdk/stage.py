@@ -72,14 +72,22 @@ class Example:
     """Documented behaviour: shown on the stage's page and run as a test.
 
     `then` lists what each event that leaves has on top of `given`, None for a field that is gone; no `then`
-    means that the event is dropped.
+    means that the event is dropped. `files` are texts that parameters name, by their path.
     """
 
-    def __init__(self, given: Fields, *then: Fields, params: Fields | None = None, via: str = "default") -> None:
+    def __init__(
+        self,
+        given: Fields,
+        *then: Fields,
+        params: Fields | None = None,
+        via: str = "default",
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         self.given = given
         self.then = then
         self.params = params or {}
         self.via = via
+        self.files = files or {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,20 @@ class Modify(sdk.Expert[Params]):
     """
 
     pure = True
+    examples = (
+        sdk.Example(
+            {"malware.name": "zeus-p2p"},
+            {"malware.name": "zeus", "comment": "p2p"},
+            params={"file": "rules.yaml"},
+            files={
+                "rules.yaml": """\
+- rulename: Zeus and its kin
+  if: {malware.name: "^zeus-(.+)$"}
+  then: {comment: "{matches[malware.name][1]}", malware.name: zeus}
+"""
+            },
+        ),
+    )
 
     async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
         all_rules, most = self.params.rules, self.params.maximum_matches
