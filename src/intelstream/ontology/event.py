@@ -21,6 +21,7 @@ EMPTY: Final = frozenset({"", "-", "N/A", None})
 NEVER_COMPARED: Final = frozenset({"time.observation"})  # nor is `raw`, which is no field here
 REFUSALS: Final = (ValueError, TypeError, OverflowError)  # all that a check raises
 MOST_TAGS: Final = 100
+SPECIAL: Final = frozenset({"extra", "raw"})  # names of what is no field of its own
 
 
 class Event:
@@ -57,7 +58,7 @@ class Event:
         return f"Event({self.fields!r})"
 
     def __contains__(self, key: Key[Any] | str) -> bool:
-        return key in self.fields or self.get(key) is not None
+        return key in self.fields or (key in SPECIAL and self.get(key) is not None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.fields)
