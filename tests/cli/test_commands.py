@@ -1,17 +1,14 @@
 """The command line as operators use it: answers, errors with their cure, exit codes."""
 
-import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from intelstream.cli import main
+from cli.conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
 COMMANDS = (
     ("run",),
     ("check",),
@@ -34,19 +31,6 @@ stages:
   rows:  {use: parsers.csv, with: {columns: [source.ip]}, to: files}
   files: {use: outputs.file, with: {path: out.jsonl}}
 """
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def go(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["intelstream", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return go
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -62,7 +62,7 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "named twice": ({"tax": TAX.replace("files", "[files, files]")}, ["4:44: stages.tax.to.1: 'files' is named twice"]),
     "a stage that sends to itself": (
         {"tax": TAX.replace("files", "[tax, files]")},
-        ["4:37: stages.tax.to.0: a cycle: tax -> tax"],
+        ["4:37: stages.tax.to.0: a cycle: tax -> tax; take one of these ways out"],
     ),
     "two routes": (
         {"tax": TAX.replace("files", "[files, more]"), "more": "more: {use: experts.taxonomy, to: files}"},
@@ -134,8 +134,8 @@ stages:
     )
 
     assert found == [
-        "pipeline.yaml:4:35: stages.c.to.0: a cycle: a -> b -> c -> a",
-        "pipeline.yaml:6:35: stages.e.to.0: a cycle: d -> e -> d",
+        "pipeline.yaml:4:35: stages.c.to.0: a cycle: a -> b -> c -> a; take one of these ways out",
+        "pipeline.yaml:6:35: stages.e.to.0: a cycle: d -> e -> d; take one of these ways out",
     ]
 
 

@@ -93,7 +93,7 @@ pipeline.yaml:19:66: stages.fetch.with.token: PARTNER_TOKEN is not set in the en
 pipeline.yaml:20:37: stages.files.with.path: outside the directories that the host file allows (files.write)
 pipeline.yaml:21:3: stages.files: there are two of this name, the first in line 20
 pipeline.yaml:22:11: stages.feodo.feed: abuse_ch.feodotraker: no such feed; did you mean 'abuse_ch.feodotracker'?
-pipeline.yaml:24:34: stages.again.to: a cycle: around -> again -> around
+pipeline.yaml:24:34: stages.again.to: a cycle: around -> again -> around; take one of these ways out
 pipeline.yaml:25:13: stages.foreign.use: os:system: package 'os' is not allowed by the host file's `plugins`"""
 
 

@@ -118,7 +118,7 @@ class _Graph:
             ring = ring[first:] + ring[:first]
             last = self.nodes[ring[-1]]
             place = next((place for target, place in self.targets(last) if target.name == ring[0]), last.way)
-            self.faults.add(place, f"a cycle: {' -> '.join((*ring, ring[0]))}")
+            self.faults.add(place, f"a cycle: {' -> '.join((*ring, ring[0]))}; take one of these ways out")
             self.drop(ring[-1], ring[0])
         return False
 
