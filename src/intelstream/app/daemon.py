@@ -80,14 +80,13 @@ class Daemon:
                 statuses=self.statuses,
                 barrier=server.barrier,
                 low_on_disk=server.low_on_disk,
-                stopping=self._stopping,
             )
             self.statuses.update({name: StageStatus(name, site.now) for name in self.pipeline.stages})
             control = Control(self.pipeline, transport, self.statuses, server.pid)
             await stack.enter_async_context(control.listening(directory.path))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
-            work = asyncio.create_task(Worker(site).run())
+            work = asyncio.create_task(Worker(site, self._stopping).run())
             self.ready.set()
             patient = True
             try:

@@ -73,7 +73,7 @@ class Collecting:
         while True:
             self.station.status.next_run = due
             self.station.status.enter("waiting", self.station.status.last_error if self.failures else "")
-            if await self.site.pause(max(0.0, (due - self.site.now()).total_seconds())):
+            if await self.station.pause(max(0.0, (due - self.site.now()).total_seconds())):
                 return
             if await self.station.wait_for_room():
                 return
@@ -113,7 +113,7 @@ class Collecting:
 
     async def _follow(self, collector: Collector[Any]) -> None:
         """Run a stream or a listener until the worker stops; begin again when it ends or its source fails."""
-        stop = asyncio.create_task(self.site.stopping.wait())
+        stop = asyncio.create_task(self.station.stopping.wait())
         try:
             while not stop.done():
                 self.station.status.enter("running")
@@ -122,9 +122,9 @@ class Collecting:
                     await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
                     if task.done():
                         task.result()
-                        await self.site.pause(1.0)
+                        await self.station.pause(1.0)
                 except StageError as error:
-                    await self.site.pause((self._later(error) - self.site.now()).total_seconds())
+                    await self.station.pause((self._later(error) - self.site.now()).total_seconds())
                 finally:
                     task.cancel()
                     await asyncio.wait((task,))

@@ -49,7 +49,7 @@ class Delivering(Runner):
 
     async def _deliver(self, output: Output[Any]) -> None:
         await output.resume(State(self.load))
-        while not self.site.stopping.is_set():
+        while not self.first.stopping.is_set():
             waiting: list[Piece] = []
             for entry in await self.read():
                 try:

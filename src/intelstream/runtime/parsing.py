@@ -46,9 +46,9 @@ class Parsing(Runner):
 
     async def run(self) -> None:
         async with self.first.open() as parser:
-            while not self.site.stopping.is_set():
+            while not self.first.stopping.is_set():
                 for entry in await self.read():
-                    if self.site.stopping.is_set():
+                    if self.first.stopping.is_set():
                         return  # it stays pending
                     with suppress(NotMine):
                         await self._step(parser, entry)
@@ -68,7 +68,7 @@ class Parsing(Runner):
                 if self._hopeless(part):
                     break
                 await self._commit(part, report, to=str(part.last))
-                if self.site.stopping.is_set():
+                if self.first.stopping.is_set():
                     return  # the rest stays pending, behind this position
         held = await self._commit(part, report, to=None)
         if spooled and not held:

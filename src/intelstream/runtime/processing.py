@@ -65,7 +65,7 @@ class Processing(Runner):
         timer = self.experts[0].timer
         clock = asyncio.get_running_loop().time
         fired = clock()
-        while not self.site.stopping.is_set():
+        while not self.first.stopping.is_set():
             for entry in await self.read():
                 await self.step(entry)
             if timer is not None and clock() - fired >= timer:
@@ -84,7 +84,7 @@ class Processing(Runner):
                 slots.release()
 
         async with asyncio.TaskGroup() as tasks:
-            while not self.site.stopping.is_set():
+            while not self.first.stopping.is_set():
                 for entry in await self.read():
                     await slots.acquire()
                     tasks.create_task(one(entry))

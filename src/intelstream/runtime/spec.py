@@ -59,6 +59,7 @@ class StageSpec:
     retry: Retry = Retry()
     concurrency: int = 1
     fuse: bool = True
+    isolate: Literal["no", "process"] = "no"
     was: str | None = None
     max_bad: float = 0.5
     description: str = ""
@@ -70,13 +71,16 @@ class StageSpec:
     @property
     def fusable(self) -> bool:
         """Tell whether it may run in a segment."""
-        return issubclass(self.stage, Expert) and self.stage.pure and self.fuse and self.concurrency == 1
+        return issubclass(self.stage, Expert) and self.stage.pure and self._joins
 
     @property
     def leads(self) -> bool:
         """Tell whether it may be the first of a segment."""
-        leads = issubclass(self.stage, Expert) and (self.stage.pure or self.stage.claiming)
-        return leads and self.fuse and self.concurrency == 1
+        return issubclass(self.stage, Expert) and (self.stage.pure or self.stage.claiming) and self._joins
+
+    @property
+    def _joins(self) -> bool:
+        return self.fuse and self.concurrency == 1 and self.enabled and self.isolate == "no"
 
     def targets(self) -> tuple[str, ...]:
         """Return every stage that this one sends to, each once."""

@@ -49,10 +49,14 @@ class Site:
     statuses: dict[str, StageStatus]
     barrier: Callable[[str], Awaitable[None]]
     low_on_disk: Callable[[], bool] = lambda: False
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     totals: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.become(self.pipeline)
+
+    def become(self, pipeline: PipelineSpec) -> None:
+        """Go over to another pipeline: its limits hold from the next commit on."""
+        self.pipeline = pipeline
         self.totals = {name: int(level * self.memory) for name, level in levels(self.pipeline.stages).items()}
 
     def now(self) -> datetime:
@@ -62,15 +66,6 @@ class Site:
         """Show what a commit has counted; it is written by now."""
         for stage, name, by in commit.counts():
             self.statuses[stage].count(name, by)
-
-    async def pause(self, seconds: float) -> bool:
-        """Wait, but not longer than until the worker stops; say whether it does."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stopping.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class Lost(IntelstreamError):
@@ -84,12 +79,22 @@ class Stopped(IntelstreamError):
 class Station:
     """One stage that runs, or is a member of a segment that does."""
 
-    def __init__(self, site: Site, spec: StageSpec) -> None:
+    def __init__(self, site: Site, spec: StageSpec, stopping: asyncio.Event) -> None:
         self.site = site
+        self.stopping = stopping
         self.spec = spec
         self.name = spec.name
         self.status = site.statuses[spec.name]
         self.log = structlog.get_logger(stage=spec.name)
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait, but not longer than until the stage is to stop; say whether it is."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Any]:
@@ -107,7 +112,7 @@ class Station:
         """
         while (version := await self.site.transport.lease(self.name)) is None:
             self.status.enter("waiting", "another daemon runs it")
-            if await self.site.pause(POLL):
+            if await self.pause(POLL):
                 raise Stopped
         try:
             yield version
@@ -147,7 +152,7 @@ class Station:
         while self.site.low_on_disk():
             if self.status.enter("throttled", LOW):
                 self.log.warning("collector_held", reason=LOW, cure=f"make room in {self.site.state_dir}")
-            if await self.site.pause(POLL):
+            if await self.pause(POLL):
                 return True
         return False
 
@@ -225,7 +230,7 @@ class Station:
         self.status.last_error = str(down)
         self.status.enter("paused", str(down))
         self.log.warning("paused", error=str(down), next_try=wait)
-        return await self.site.pause(wait)
+        return await self.pause(wait)
 
 
 def settle(stations: Sequence[Station], commit: Commit, outcome: Outcome) -> None:

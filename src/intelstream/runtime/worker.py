@@ -1,174 +1,176 @@
-"""Hosts the stages of a pipeline on one event loop, restarts those that crash, and stops them between two frames."""
+"""Hosts the segments of a pipeline on one event loop, changes them under way, and stops them between two frames."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
-from intelstream.errors import Unavailable
-from intelstream.runtime.collecting import Collecting
-from intelstream.runtime.delivering import Delivering
-from intelstream.runtime.parsing import Parsing
+from intelstream.runtime.hosting import NUDGE, Hosting
 from intelstream.runtime.plan import segments
-from intelstream.runtime.processing import Processing
-from intelstream.runtime.running import Runner
-from intelstream.runtime.station import Lost, Site, Station
-from intelstream.sdk import Lines, Parser
+from intelstream.runtime.spec import PipelineSpec, StageSpec
+from intelstream.runtime.station import Site, Stopped
+from intelstream.runtime.status import StageStatus
 from intelstream.transport.keeper import Keeper, Pulse
 
 GRACE: Final = 30.0  # seconds that stages have to finish the frame in hand
-NUDGE: Final = 0.1
-FIRST_WAIT: Final = 1.0
-LAST_WAIT: Final = 60.0
-HEALTHY: Final = 60.0  # seconds after which a crash counts as the first one again
 
 
-class Runs(Protocol):
-    """Whatever runs a stage until the worker stops."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a change of the pipeline did to the segments of a worker, each by its members."""
 
-    async def run(self) -> None: ...
+    started: tuple[tuple[str, ...], ...] = ()
+    stopped: tuple[tuple[str, ...], ...] = ()
+    kept: int = 0
+
+
+def everything(_: StageSpec) -> bool:
+    """Host all stages."""
+    return True
 
 
 class Worker:
-    """One process of a pipeline. `stop` lets the stages finish what they have in hand; cancelling `run` does not."""
+    """One process of a pipeline; `hosts` says which stages run in it.
 
-    def __init__(self, site: Site) -> None:
+    Setting `stopping` lets the stages finish what they have in hand; cancelling `run` does not.
+    """
+
+    def __init__(self, site: Site, stopping: asyncio.Event, hosts: Callable[[StageSpec], bool] = everything) -> None:
         self.site = site
-        self.stations = {name: Station(site, spec) for name, spec in site.pipeline.stages.items()}
-        self.log = structlog.get_logger()
-        self._readers: dict[str, Runner] = {}
+        self._stopping = stopping
+        self._hosts = hosts
+        self._running: dict[tuple[str, ...], tuple[Hosting, asyncio.Task[None]]] = {}
+        self._orders: asyncio.Queue[tuple[PipelineSpec, asyncio.Future[Change]]] = asyncio.Queue()
+        self._log = structlog.get_logger()
+        self.keeper = Keeper(site.transport, (), self._recheck, self._stranded)
 
     async def run(self) -> None:
-        """Run until `site.stopping` is set and every stage has ended.
+        """Run until it is told to stop and every stage has ended.
 
         Raises:
             NewerFormat: the server holds data of a newer version.
         """
         transport = self.site.transport
-        specs = self.site.pipeline.stages
-        for spec in specs.values():
-            if spec.was and spec.was not in specs and await transport.rename(spec.was, spec.name):
-                self.log.info("stage_renamed", stage=spec.name, was=spec.was)
-        await transport.open(list(specs))
-        keeper = Keeper(transport, list(specs), self._recheck, self._stranded)
+        for name in self.site.pipeline.stages:
+            self.site.statuses.setdefault(name, StageStatus(name, self.site.now))
+        await self._rename(self.site.pipeline)
+        await transport.open(list(self.site.pipeline.stages))
         async with Pulse(transport):
-            care = asyncio.create_task(keeper.run())
+            self._begin(self._planned(self.site.pipeline))
+            care = asyncio.create_task(self.keeper.run())
+            ordered = asyncio.create_task(self._obey())
+            stop = asyncio.create_task(self._stopping.wait())
             try:
-                await self._run_stages(care)
+                await asyncio.wait((care, ordered, stop), return_when=asyncio.FIRST_COMPLETED)
+                for task in (care, ordered):
+                    if task.done():
+                        task.result()  # neither ends of itself
+                await self._cancelled(ordered)
+                await self._end(list(self._running))
             finally:
-                care.cancel()
-                await asyncio.gather(care, return_exceptions=True)
+                tasks = [task for _, task in self._running.values()]
+                await self._cancelled(care, ordered, stop, *tasks)
+                while not self._orders.empty():
+                    self._orders.get_nowait()[1].set_exception(Stopped())
 
-    async def _run_stages(self, care: asyncio.Task[None]) -> None:
-        tasks = [asyncio.create_task(self._keep(name, make), name=name) for name, make in self._makers()]
-        ending = asyncio.create_task(self._end(tasks))
-        try:
-            await asyncio.wait([ending, care], return_when=asyncio.FIRST_COMPLETED)
-            if care.done():
-                care.result()  # the keeper never ends of itself
-        finally:
-            ending.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(ending, *tasks, return_exceptions=True)
+    async def apply(self, pipeline: PipelineSpec) -> Change:
+        """Go over to another pipeline: what has not changed runs on, the rest is stopped and started between frames.
 
-    def _makers(self) -> list[tuple[str, Callable[[], Runs]]]:
-        """Return what runs each stage or segment, made anew at each start."""
-        site, stations = self.site, self.stations
-        makers: list[tuple[str, Callable[[], Runs]]] = []
+        Raises:
+            Stopped: the worker stops, and how far this has come shows at the next start.
+        """
+        if self._stopping.is_set():
+            raise Stopped
+        done: asyncio.Future[Change] = asyncio.get_running_loop().create_future()
+        self._orders.put_nowait((pipeline, done))
+        return await asyncio.shield(done)
 
-        def add(name: str, make: Callable[..., Runs], *args: Any) -> None:
-            makers.append((name, lambda: make(site, *args)))
-
-        for names in segments(site.pipeline.stages):
-            members = [stations[name] for name in names if stations[name].spec.enabled]
-            for name in names:
-                if not stations[name].spec.enabled:
-                    stations[name].status.enter("disabled")
-            if not members:
-                continue
-            match members[0].spec.kind:
-                case "collector":
-                    add(names[0], Collecting, members[0], self._split(members[0]))
-                case "parser":
-                    add(names[0], Parsing, members)
-                case "expert":
-                    add(names[0], Processing, members)
-                case "output":
-                    add(names[0], Delivering, members)
-        return makers
-
-    def _split(self, collector: Station) -> Lines | None:
-        """Return where all parsers behind a collector let a report be cut; None if one of them does not."""
-        found: set[Lines | None] = set()
-        for target in collector.spec.targets():
-            station = self.stations[target]
-            if not issubclass(station.spec.stage, Parser):
-                return None
-            parser: Parser[Any] = station.spec.stage(station.spec.params, station.context())
-            found.add(parser.split)
-        return found.pop() if len(found) == 1 else None
-
-    async def _keep(self, name: str, make: Callable[[], Runs]) -> None:
-        """Run a stage, and run it again when it ends with an error: later each time, and visibly."""
-        loop, station, tries = asyncio.get_running_loop(), self.stations[name], 0
-        while not self.site.stopping.is_set():
-            runs, began = make(), loop.time()
-            if isinstance(runs, Runner):
-                self._readers[name] = runs
+    async def _obey(self) -> None:
+        while True:
+            pipeline, done = await self._orders.get()
             try:
-                await runs.run()
-            except Exception as error:  # noqa: BLE001 - the boundary between the daemon and its stages
-                if only := _only_lost(error):
-                    self.log.info("stage_resumed", stage=name, reason=str(only))
-                    await self.site.pause(NUDGE)
-                    continue
-                if loop.time() - began > HEALTHY:
-                    tries = 0
-                await self._wait_out(station, error, tries)
-                tries += 1
+                done.set_result(await self._apply(pipeline))
             finally:
-                if isinstance(runs, Runner):
-                    await runs.reader.close()
-        station.status.enter("stopped")
+                if not done.done():
+                    done.set_exception(Stopped())
 
-    async def _wait_out(self, station: Station, error: Exception, tries: int) -> None:
-        """Show why a stage does not run, and wait."""
-        if isinstance(error, Unavailable):  # what it needs to begin with is not there, such as a port
-            await station.hold_off(error, tries)
-            return
-        wait = min(LAST_WAIT, FIRST_WAIT * 2 ** min(tries, 10))
-        station.status.last_error = f"{type(error).__name__}: {error}"
-        station.status.enter("backoff", station.status.last_error)
-        self.log.error("stage_crashed", stage=station.name, next_try=wait, exc_info=error)
-        await self.site.pause(wait)
+    async def _apply(self, pipeline: PipelineSpec) -> Change:
+        site = self.site
+        planned = self._planned(pipeline)
+        gone = [names for names, (running, _) in self._running.items() if not _goes_on(running, planned.get(names))]
+        await self._end(gone)
+        await self._rename(pipeline)
+        await site.transport.open(list(pipeline.stages))
+        site.become(pipeline)
+        for name in set(site.statuses) - set(pipeline.stages):
+            del site.statuses[name]
+        new = {names: hosting for names, hosting in planned.items() if names not in self._running}
+        for name in pipeline.stages:
+            site.statuses.setdefault(name, StageStatus(name, site.now))
+        kept = len(self._running)
+        self._begin(new)
+        return Change(started=tuple(new), stopped=tuple(gone), kept=kept)
 
-    async def _end(self, tasks: Sequence[asyncio.Task[None]]) -> None:
-        """When the worker is to stop, wake those that wait for input until all have ended or the time is over."""
-        await self.site.stopping.wait()
+    async def _rename(self, pipeline: PipelineSpec) -> None:
+        """Give what is kept of renamed stages to them."""
+        for spec in pipeline.stages.values():
+            if spec.was and spec.was not in pipeline.stages and await self.site.transport.rename(spec.was, spec.name):
+                self._log.info("stage_renamed", stage=spec.name, was=spec.was)
+
+    def _planned(self, pipeline: PipelineSpec) -> dict[tuple[str, ...], Hosting]:
+        """Return what runs each segment that this worker hosts, by its members."""
+        specs = pipeline.stages
+        found: dict[tuple[str, ...], Hosting] = {}
+        for names in segments(specs):
+            if specs[names[0]].enabled and self._hosts(specs[names[0]]):
+                receivers = [specs[to] for to in specs[names[0]].targets() if specs[names[0]].kind == "collector"]
+                found[names] = Hosting(self.site, [specs[name] for name in names], receivers)
+        return found
+
+    def _begin(self, planned: dict[tuple[str, ...], Hosting]) -> None:
+        for name, spec in self.site.pipeline.stages.items():
+            if not spec.enabled:
+                self.site.statuses[name].enter("disabled")
+        for names, hosting in planned.items():
+            self._running[names] = hosting, asyncio.create_task(hosting.run(), name=names[0])
+        self.keeper.stages = [name for names in self._running for name in names]
+
+    async def _end(self, gone: Iterable[tuple[str, ...]]) -> None:
+        """Have segments end: wake those that wait for input until all have ended or the time is over."""
+        ending = {names: self._running[names] for names in gone}
+        for hosting, _ in ending.values():
+            hosting.stopping.set()
         over = asyncio.get_running_loop().time() + GRACE
-        while waiting := [task for task in tasks if not task.done()]:
+        while waiting := [task for _, task in ending.values() if not task.done()]:
             if asyncio.get_running_loop().time() > over:
-                self.log.warning("stages_cut_off", stages=[task.get_name() for task in waiting], grace=GRACE)
-                return
-            for runner in list(self._readers.values()):
-                await runner.reader.interrupt()
+                self._log.warning("stages_cut_off", stages=[task.get_name() for task in waiting], grace=GRACE)
+                break
+            for hosting, task in ending.values():
+                if not task.done():
+                    await hosting.interrupt()
             await asyncio.wait(waiting, timeout=NUDGE)
+        await self._cancelled(*(task for _, task in ending.values()))
+        for names in ending:
+            del self._running[names]
+        self.keeper.stages = [name for names in self._running for name in names]
+
+    @staticmethod
+    async def _cancelled(*tasks: "asyncio.Task[None] | asyncio.Task[bool]") -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _recheck(self, stage: str) -> None:
         """Tell whoever reads a stage's stream that entries have come back to this worker."""
-        for runner in list(self._readers.values()):
-            if any(station.name == stage for station in runner.stations):
-                await runner.reader.recheck()
+        for names, (hosting, _) in list(self._running.items()):
+            if stage in names:
+                await hosting.recheck()
 
     def _stranded(self, stage: str, count: int) -> None:
-        self.log.error("entries_stranded", stage=stage, count=count, cure="they are delivered again")
+        self._log.error("entries_stranded", stage=stage, count=count, cure="they are delivered again")
 
 
-def _only_lost(error: Exception) -> Exception | None:
-    """Return the loss of a lease or position that an error consists of, None if it is something else."""
-    if isinstance(error, ExceptionGroup):
-        found = [_only_lost(one) for one in error.exceptions]
-        return found[0] if all(found) else None
-    return error if isinstance(error, Lost) else None
+def _goes_on(running: Hosting, planned: Hosting | None) -> bool:
+    return planned is not None and running.same(planned)

@@ -60,7 +60,7 @@ class Pulse:
 
 
 class Keeper:
-    """Periodic care for the streams of some stages. `recheck` is called with a stage that has got entries back."""
+    """Periodic care for the streams of `stages`. `recheck` is called with a stage that has got entries back."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Keeper:
         on_stranded: Callable[[str, int], None],
     ) -> None:
         self._transport = transport
-        self._stages = stages
+        self.stages = stages
         self._recheck = recheck
         self._on_stranded = on_stranded
 
@@ -88,7 +88,7 @@ class Keeper:
         After trouble with the server all have to say first that they live: for one lifetime only those are taken over
         of which somebody knows that they are gone.
         """
-        for stage in self._stages:
+        for stage in self.stages:
             for consumer in await self._transport.consumers(stage):
                 if consumer in self._transport.buried or self._transport.steady(LIFETIME):
                     await self._take(stage, consumer)
@@ -108,7 +108,7 @@ class Keeper:
 
     async def scrub(self) -> None:
         """Bring back entries that were delivered once and are in no pending list; after trouble at the next time."""
-        for stage in self._stages:
+        for stage in self.stages:
             try:
                 found = await self._scrub(stage)
             except ServerTrouble:
@@ -142,7 +142,7 @@ class Keeper:
         lane = self._transport.lane
         while True:
             wait = 1.0
-            for stage in self._stages:
+            for stage in self.stages:
                 now = int(time.time() * 1000)
                 moved, due = await self._transport.run("due", [lane.later(stage), lane.stream(stage)], now, DUE)
                 if moved == DUE:
