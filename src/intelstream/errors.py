@@ -6,6 +6,7 @@ IntelstreamError
 ├── UnusableServer      the server cannot be run or used  -> said with its cure; at start the daemon ends
 └── StageError          a stage could not do its work
     ├── InvalidValue    this event can never pass         -> dead at once
+    ├── Crashed         it brought workers down            -> dead at once
     ├── Rejected        the far side refuses this event   -> dead at once
     │   └── NotFound    what was asked for is not there   -> the stage's own to catch, else dead at once
     ├── Unavailable     the far side is down or throttles -> the stage pauses, entries stay pending
@@ -98,6 +99,12 @@ class Rejected(StageError):
     """The far side refuses this very event; no retry can help."""
 
     code = "rejected"
+
+
+class Crashed(StageError):
+    """Worker processes died while the stage had this very event alone; it is not tried again."""
+
+    code = "crashed"
 
 
 class NotFound(Rejected):

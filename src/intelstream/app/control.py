@@ -191,23 +191,11 @@ def _count(request: web.Request) -> int:
 
 
 def _stage(status: StageStatus, use: str) -> dict[str, Any]:
-    return {
-        "stage": status.name,
-        "use": use,
-        "state": status.state,
-        "since": status.since.isoformat(timespec="seconds"),
-        "reason": status.reason,
-        "last_error": status.last_error,
-        "next_run": status.next_run.isoformat(timespec="seconds") if status.next_run else None,
-        "taken": status.taken,
-        "sent": status.sent,
-        "dropped": status.dropped,
-        "dead": status.dead,
-    }
+    return {"stage": status.name, "use": use, **status.shown()}
 
 
 def _is_counter(key: str) -> bool:
-    return not key.startswith(("s:", "at:", "tries:")) and key not in ("version", "op", "lease")
+    return not key.startswith(("s:", "at:", "tries:", "alone:")) and key not in ("version", "op", "lease")
 
 
 def _messages(entry: Entry) -> list[dict[str, Any]]:

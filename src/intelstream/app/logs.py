@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -35,6 +35,26 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+
+
+def forward(send: Callable[[MutableMapping[str, Any]], None], *, level: str) -> None:
+    """Have all that this process logs sent away, to be shown by another one."""
+
+    def sent(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        send(event)
+        raise structlog.DropEvent
+
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.format_exc_info, sent],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        cache_logger_on_first_use=False,
+    )
+
+
+def again(event: Mapping[str, Any], **facts: object) -> None:
+    """Show what another process has sent."""
+    rest = {name: value for name, value in event.items() if name not in ("event", "level")}
+    structlog.get_logger().log(logging.getLevelNamesMapping()[event["level"].upper()], event["event"], **rest, **facts)
 
 
 class Masked:

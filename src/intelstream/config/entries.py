@@ -19,8 +19,8 @@ LABELS: Final = ("provider", "name", "code", "accuracy", "documentation", "url")
 FIRES: Final = frozenset[Kind]({"collector"})
 TAKES: Final = frozenset[Kind]({"parser", "expert", "output"})
 KINDS: Final[Mapping[str, frozenset[Kind]]] = {
-    **dict.fromkeys(("every", "cron", "timezone", "jitter", "missed", "timeout", "labels", "priority"), FIRES),
-    **dict.fromkeys(("backlog", "retry", "concurrency"), TAKES),
+    **dict.fromkeys(("every", "cron", "timezone", "jitter", "missed", "labels", "priority"), FIRES),
+    **dict.fromkeys(("backlog", "retry", "concurrency", "isolate"), TAKES),
     **dict.fromkeys(("set", "max_bad"), frozenset[Kind]({"parser"})),
     "tags": frozenset[Kind]({"collector", "parser"}),
     "fuse": frozenset[Kind]({"expert"}),
@@ -155,7 +155,9 @@ class Entry(Keys):
     timezone: Timezone = Field("UTC", description="The time zone of `cron`.")
     jitter: Pause = Field(0.0, description="By how much, at random, a run may begin later.")
     missed: Literal["run", "skip"] = Field("run", description="What becomes of a run missed while nothing ran.")
-    timeout: Duration | None = Field(None, description="Longest time that one run may take.")
+    timeout: Duration | None = Field(
+        None, description="Longest time that one run of a collector may take, or an isolated stage may block."
+    )
     labels: dict[str, Any] = Field({}, description="What is known of the feed: `feed.*` of its reports.")
     tags: Tags = Field(frozenset(), description="Tags of the messages that come from here.")
     set: dict[str, Any] = Field({}, description="Values of fields that a row may replace.")
@@ -165,6 +167,9 @@ class Entry(Keys):
     retry: RetryKeys = Field(RetryKeys(), description="How messages are tried again that the stage failed with.")
     concurrency: int = Field(1, ge=1, le=1000, description="How many frames it works on at a time; order is lost.")
     fuse: bool = Field(True, description="Whether it may run together with its neighbours.")
+    isolate: Literal["no", "process"] = Field(
+        "no", description="Whether it runs in a process of its own, which is ended when it blocks too long."
+    )
     was: Name | None = Field(None, description="Its former name, whose messages and state it takes over.")
     max_bad: Share = Field(0.5, description="Share of bad rows above which a report is held back as a whole.")
     description: str = Field("", description="What it is for.")

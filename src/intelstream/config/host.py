@@ -70,6 +70,7 @@ class HostKeys(Keys):
         default=None,
         description="Memory for what waits in queues; a quarter of the machine's, at most 4GiB, if nothing is said.",
     )
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that share the stages.")
     state_dir: str | None = Field(
         default=None, description="State directory; `./var` below the current one if nothing is said."
     )
@@ -110,6 +111,7 @@ def load_host(path: Path | None, pipeline: Path, *, state_dir: Path | None, env:
         redis=keys.redis,
         server=keys.server,
         memory=int(keys.memory or default_memory()),
+        workers=keys.workers,
         plugins=keys.plugins,
         readable=usual if keys.files.read is None else _directories(home, keys.files.read),
         writable=usual if keys.files.write is None else _directories(home, keys.files.write),

@@ -54,6 +54,8 @@ def spec_of(part: Part, stage: AnyStage, reading: Reading) -> StageSpec | None:
         if kind not in KINDS[key]:
             only = " and ".join(f"{kind}s" for kind in sorted(KINDS[key]))
             faults.add((*part.place, key), f"only for {only}; {part.use} is {ARTICLE[kind]}")
+    if "timeout" in part.keys and kind != "collector" and entry.isolate == "no":
+        faults.add((*part.place, "timeout"), f"goes with `isolate: process`; {part.use} is {ARTICLE[kind]}")
     params = _params(part, stage, reading)
     if params is not None:
         _require(stage.requires_of(params), part, reading)
@@ -83,6 +85,7 @@ def spec_of(part: Part, stage: AnyStage, reading: Reading) -> StageSpec | None:
         retry=Retry(attempts=entry.retry.attempts, delay=entry.retry.delay),
         concurrency=entry.concurrency,
         fuse=entry.fuse,
+        isolate=entry.isolate,
         was=part.was,
         max_bad=entry.max_bad,
         description=entry.description,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from intelstream.errors import Unavailable
+from intelstream.errors import Crashed, Unavailable
 from intelstream.ontology import Event
-from intelstream.runtime.drain import Outcome, deliver
-from intelstream.runtime.running import NotMine, Runner, events_of
+from intelstream.runtime.drain import Failed, Outcome, deliver
+from intelstream.runtime.running import CRASHES, NotMine, Runner, events_of
 from intelstream.runtime.station import Stopped, settle
 from intelstream.sdk import Output, State
 from intelstream.transport.commit import Entry
@@ -23,12 +23,24 @@ class Piece:
     events: Sequence[Event]
     total: int
     delayed: bool
+    alone: bool  # a message under which workers have died
 
     @property
     def to(self) -> str | None:
         """The position behind it; None where the entry ends."""
         high = self.low + len(self.events)
         return None if high == self.total else str(high)
+
+
+def _together(waiting: Sequence[Piece], most: int) -> int:
+    """Return how many of the pieces are written at once."""
+    taken, count = 1, len(waiting[0].events)
+    while taken < len(waiting) and not (waiting[0].alone or waiting[taken].alone):
+        count += len(waiting[taken].events)
+        if count > most:
+            break
+        taken += 1
+    return taken
 
 
 class Delivering(Runner):
@@ -57,10 +69,7 @@ class Delivering(Runner):
                 except FrameBroken as error:
                     await self.refuse(entry, error)
             while waiting:
-                taken, count = 0, 0
-                while taken < len(waiting) and (not taken or count + len(waiting[taken].events) <= output.batch):
-                    count += len(waiting[taken].events)
-                    taken += 1
+                taken = _together(waiting, output.batch)
                 self.enter("running")
                 waiting = await self._write(output, waiting[:taken], waiting[taken:])
 
@@ -68,17 +77,22 @@ class Delivering(Runner):
         """Cut an entry into what fits into one write, from where it has been committed."""
         body = events_of(entry)
         events = decode(body, self.site.pipeline.ontology)
-        start = int(entry.position or 0)
+        start, alone = int(entry.position or 0), self.suspects(entry)
+        most = 1 if alone else most
         pieces: list[Piece] = []
         for low in range(start, len(events), most):
             place = replace(entry, position=str(low) if low else "")
-            pieces.append(Piece(place, low, events[low : low + most], len(events), is_delayed(body)))
+            pieces.append(Piece(place, low, events[low : low + most], len(events), is_delayed(body), alone))
         return pieces
 
     async def _write(self, output: Output[Any], pieces: Sequence[Piece], rest: list[Piece]) -> list[Piece]:
         """Write pieces and commit them; return what is left to write."""
         events = [event for piece in pieces for event in piece.events]
-        outcome = await self._patiently(output, events)
+        if pieces[0].alone and not await self.survives(pieces[0].entry, str(pieces[0].low)):
+            error = Crashed(f"{CRASHES} workers have died while they had it alone")
+            outcome = Outcome(failed=[Failed(0, event, error) for event in events])
+        else:
+            outcome = await self._patiently(output, events)
         commit = self.first.commit(self.version)
         settle(self.stations, commit, outcome)
         for piece in pieces:

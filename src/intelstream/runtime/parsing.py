@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from intelstream.errors import StageError
+from intelstream.errors import Crashed, StageError
 from intelstream.ontology import Event, Report
 from intelstream.runtime import letters
 from intelstream.runtime.drain import Parsed, parse
-from intelstream.runtime.running import NotMine, Runner
+from intelstream.runtime.running import CRASHES, NotMine, Runner
 from intelstream.runtime.spec import ERROR
 from intelstream.sdk import Parser
 from intelstream.transport.commit import Commit, Entry
@@ -62,9 +62,16 @@ class Parsing(Runner):
         self.first.status.enter("running")
         report.prepare(self.first.spec.set, self.first.spec.tags)
         part = Part(entry, last=max(first, int(entry.position or 0)))
-        for parsed in parse(parser, report, part.last):
+        alone = self.suspects(entry)
+        rows = parse(parser, report, part.last)
+        while True:
+            if alone and not await self.survives(entry, str(part.last)):
+                await self._give_up_rest(part, report)
+                return
+            if (parsed := next(rows, None)) is None:
+                break
             self._add(part, parsed)
-            if len(part.events) + len(part.bad) >= EVENTS and not parsed.ended:
+            if len(part.events) + len(part.bad) >= (0 if alone else EVENTS) and not parsed.ended:
                 if self._hopeless(part):
                     break
                 await self._commit(part, report, to=str(part.last))
@@ -126,6 +133,15 @@ class Parsing(Runner):
         part.entry = replace(part.entry, position=to or "")
         part.events, part.bad = [], []
         return held or unread
+
+    async def _give_up_rest(self, part: Part, report: Report) -> None:
+        """Make one dead letter of a report from the row on that has brought workers down."""
+        error = Crashed(f"{CRASHES} workers have died while they had row {part.last} of report {report.id} alone")
+        commit = self.first.commit()
+        self.first.bury(commit, letters.of_report(self.name, report, part.last, error, self.site.now()))
+        commit.count(self.name, "in")
+        commit.take(part.entry, count=1, to=None)
+        await self.settle(commit, [part.entry])
 
     def _hold_back(self, commit: Commit, part: Part, report: Report) -> None:
         """Make one dead letter of the report from the last position on, and raise one alert."""

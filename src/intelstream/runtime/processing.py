@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from intelstream.errors import Unavailable
+from intelstream.errors import Crashed, Unavailable
 from intelstream.ontology import Event
-from intelstream.runtime.drain import Outcome, drain_segment, settled
-from intelstream.runtime.running import NotMine, Runner, events_of
+from intelstream.runtime.drain import Failed, Outcome, drain_segment, settled
+from intelstream.runtime.running import CRASHES, NotMine, Runner, events_of
 from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
 from intelstream.sdk import Batch, Expert, State
 from intelstream.transport.commit import Commit, Entry
@@ -95,16 +95,33 @@ class Processing(Runner):
         try:
             work = Work(entry, events_of(entry), entry.count, int(message or 0), int(child or 0))
             self.enter("running")
+            alone = self.suspects(entry)
             while work.low < work.total:
-                await self._advance(work)
+                if not alone:
+                    await self._advance(work, work.total)
+                elif await self.survives(work.entry, work.at(work.low, work.child) or ""):
+                    await self._advance(work, work.low + 1)
+                else:
+                    await self._give_up(work)
         except FrameBroken as error:
             await self.refuse(entry, error)
         except NotMine:
             return
 
-    async def _advance(self, work: Work) -> None:
-        """Commit as many messages as fit into one commit, or one message in several."""
-        high = work.total if not work.child else work.low + 1
+    async def _give_up(self, work: Work) -> None:
+        """Make a dead letter of a message that has brought workers down."""
+        event = decode(work.body, self.site.pipeline.ontology)[work.low]
+        error = Crashed(f"{CRASHES} workers have died while they had it alone")
+        failed = Failed(self.places[work.entry.stage], event, error)
+        commit = self._commit(work, Outcome(failed=[failed]), self.version, work.low + 1)
+        to = work.at(work.low + 1)
+        commit.take(work.entry, count=1, to=to)
+        await self.settle(commit, [work.entry], ends=to is None)
+        work.reach(work.low + 1)
+
+    async def _advance(self, work: Work, high: int) -> None:
+        """Commit as many messages up to `high` as fit into one commit, or one message in several."""
+        high = high if not work.child else work.low + 1
         outcome, version = await self._process(work, high)
         while (commit := self._commit(work, outcome, version, high)).size > COMMIT and high - work.low > 1:
             high = work.low + (high - work.low) // 2

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from intelstream.errors import IntelstreamError, Unavailable
 from intelstream.runtime import letters
@@ -11,6 +11,9 @@ from intelstream.runtime.status import StateName
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import FrameBroken, is_report, unpack
 from intelstream.transport.reader import Reader
+
+SUSPECT: Final = 2  # workers gone after which an entry is one
+CRASHES: Final = 3  # of one message that was alone
 
 
 class NotMine(IntelstreamError):
@@ -58,13 +61,31 @@ class Runner(ABC):
     async def read(self) -> list[Entry]:
         """Return what came in, nothing if nothing came."""
         epoch = self.site.transport.client.epoch
-        entries = await self.reader.read(self.ahead)
+        entries = await self._innocent(await self.reader.read(self.ahead))
         if epoch != self.site.transport.client.epoch:
             self.reader.forget(entries)
             raise Lost(f"{self.name}: the server has been restarted")
         if not entries:
             self.enter("idle")
         return entries
+
+    async def _innocent(self, entries: list[Entry]) -> list[Entry]:
+        """Hand suspects on to where they are tried alone, if there is such a place; return the others."""
+        quarantine = self.site.quarantine
+        if quarantine is None or not (suspects := [entry for entry in entries if self.suspects(entry)]):
+            return entries
+        for entry in suspects:
+            await quarantine(entry)
+        self.reader.done(suspects)
+        return [entry for entry in entries if not self.suspects(entry)]
+
+    def suspects(self, entry: Entry) -> bool:
+        """Tell whether workers have died with an entry, so that its messages are to be tried alone, one by one."""
+        return entry.tries >= (1 if self.site.role.alone else SUSPECT)
+
+    async def survives(self, entry: Entry, position: str) -> bool:
+        """Note that the message at a position is about to be tried alone; False where that was enough already."""
+        return await self.site.transport.alone(entry.stage, entry.id, position) < CRASHES
 
     async def settle(self, commit: Commit, entries: Sequence[Entry], *, ends: bool = True) -> None:
         """Write a commit. `ends` says that the entries end with it; else more of them is still to be done.

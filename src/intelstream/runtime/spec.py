@@ -36,7 +36,8 @@ class Retry:
 class StageSpec:
     """One stage of a pipeline, ready to be built.
 
-    `every`, `jitter` and `timeout` are seconds, `backlog` is messages, `max_bad` a share from 0 to 1.
+    `every`, `jitter` and `timeout` are seconds, `backlog` is messages, `max_bad` a share from 0 to 1. An isolated stage
+    is ended when its loop stands still for `timeout`.
     """
 
     name: str
@@ -100,12 +101,16 @@ class PipelineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:
-    """What the host allows and gives: no pipeline file can change it. `memory` is bytes."""
+    """What the host allows and gives: no pipeline file can change it.
+
+    `memory` is bytes for backlogs, `workers` the number of processes that share the stages.
+    """
 
     state_dir: Path
     redis: str | None = field(default=None, repr=False)  # it may hold a password
     server: str = "bundled"
     memory: int
+    workers: int = 1
     plugins: tuple[str, ...] = ()
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()

@@ -12,17 +12,18 @@ from typing import Any, Final
 import aiohttp
 import structlog
 
-from intelstream.errors import IntelstreamError, InvalidValue, Rejected, Unavailable
+from intelstream.errors import Crashed, IntelstreamError, InvalidValue, Rejected, Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime import letters
 from intelstream.runtime.drain import Outcome, Uncertain
 from intelstream.runtime.plan import levels
 from intelstream.runtime.resolver import DnsResolver
+from intelstream.runtime.roles import MAIN, Role
 from intelstream.runtime.spec import ERROR, PipelineSpec, StageSpec
 from intelstream.runtime.status import StageStatus
 from intelstream.sdk import StageContext
 from intelstream.sdk.concurrency import concurrently
-from intelstream.transport.commit import Commit
+from intelstream.transport.commit import Commit, Entry
 from intelstream.transport.frames import encode_waiting, pack, slices
 from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.transport import STATE, Transport
@@ -38,7 +39,8 @@ class Site:
     """What all stages of a worker share.
 
     `memory` is bytes for backlogs; `barrier` returns when what the server of a run_id acknowledged is on
-    its disk; `low_on_disk` says that nothing more should be taken in.
+    its disk; `low_on_disk` says that nothing more should be taken in. `quarantine` takes an entry under which
+    workers have died; where there is none, the messages of such are tried one by one.
     """
 
     pipeline: PipelineSpec
@@ -49,6 +51,8 @@ class Site:
     statuses: dict[str, StageStatus]
     barrier: Callable[[str], Awaitable[None]]
     low_on_disk: Callable[[], bool] = lambda: False
+    role: Role = MAIN
+    quarantine: Callable[[Entry], Awaitable[None]] | None = None
     totals: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -194,7 +198,7 @@ class Station:
         retry = self.spec.retry
         if isinstance(error, Unavailable):
             self._put_aside(commit, event, error.retry_after or retry.delay)
-        elif not isinstance(error, InvalidValue | Rejected | Uncertain) and event.attempts < retry.attempts:
+        elif not isinstance(error, InvalidValue | Rejected | Crashed | Uncertain) and event.attempts < retry.attempts:
             event.attempts += 1
             self._put_aside(commit, event, retry.delay)
         else:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
+COUNTS: Final = ("taken", "sent", "dropped", "dead")
 StateName = Literal["disabled", "starting", "running", "idle", "throttled", "paused", "backoff", "waiting", "stopped"]
 
 
@@ -48,6 +49,17 @@ class StageStatus:
             self.dead += by
         elif name.startswith("dropped:"):
             self.dropped += by
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as commands and other processes see it."""
+        return {
+            "state": self.state,
+            "since": self.since.isoformat(timespec="seconds"),
+            "reason": self.reason,
+            "last_error": self.last_error,
+            "next_run": self.next_run.isoformat(timespec="seconds") if self.next_run else None,
+            **{name: getattr(self, name) for name in COUNTS},
+        }
 
     def hold(self, full: str | None) -> None:
         """Note that the stage waits for room in the stage `full` ("" for the whole memory), or no longer."""

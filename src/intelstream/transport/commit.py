@@ -38,13 +38,17 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stream entry that this worker has been given: a frame, and how far it has come with it."""
+    """One stream entry that this worker has been given: a frame, and how far it has come with it.
+
+    `tries` counts the workers that were gone while they had it.
+    """
 
     stage: str
     id: str
     frame: bytes
     count: int
     position: str = START
+    tries: int = 0
 
     @property
     def size(self) -> int:

@@ -90,6 +90,8 @@ class Keeper:
         """
         for stage in self.stages:
             for consumer in await self._transport.consumers(stage):
+                if self._transport.awaits(consumer):
+                    continue
                 if consumer in self._transport.buried or self._transport.steady(LIFETIME):
                     await self._take(stage, consumer)
 

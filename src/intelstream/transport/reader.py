@@ -90,8 +90,9 @@ class Reader:
                 last = bytes(rows[-1][0]).decode()
                 there = [entry(stage, row) for row in rows if row[1]]  # of the others somebody deleted the body
                 mine = [one for one in there if (stage, one.id) not in self._flying]
-                at = await self._transport.positions(stage, [one.id for one in mine])
-                found += [replace(one, position=place) for one, place in zip(mine, at, strict=True)]
+                ids = [one.id for one in mine]
+                at, tries = await self._transport.positions(stage, ids), await self._transport.tries(stage, ids)
+                found += [replace(one, position=p, tries=n) for one, p, n in zip(mine, at, tries, strict=True)]
         return found
 
     async def _ask(self, count: int, *extra: Any, start: str, streams: Sequence[str] = ()) -> dict[str, Sequence[Any]]:

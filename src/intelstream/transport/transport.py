@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -21,6 +21,7 @@ SLOWEST: Final = 5.0  # seconds between two tries while the server is in trouble
 FASTEST: Final = 0.05
 STATE: Final = "s:"  # in front of a stage's own keys in its hash
 VERSION: Final = "version"
+QUARANTINE: Final = "quarantine."  # in front of a stage: the consumer that holds entries under which workers have died
 
 
 class NewerFormat(IntelstreamError):
@@ -176,10 +177,27 @@ class Transport:
 
     async def positions(self, stage: str, ids: Sequence[str]) -> list[str]:
         """Return how far the entries have come."""
-        if not ids:
-            return []
-        found = await self.call("HMGET", self.lane.hash(stage), *(f"at:{id_}" for id_ in ids))
-        return [(at or b"").decode() for at in found]
+        return [(at or b"").decode() for at in await self._of(stage, "at", ids)]
+
+    async def tries(self, stage: str, ids: Sequence[str]) -> list[int]:
+        """Return how many workers were gone while they had the entries."""
+        return [int(number or 0) for number in await self._of(stage, "tries", ids)]
+
+    async def hand_on(self, entry: Entry, to: str) -> bool:
+        """Give an entry to another consumer of its group; say whether it has it, for it may be somebody else's."""
+        return bool(await self.run("hand_on", [self.lane.stream(entry.stage)], GROUP, self.consumer, to, entry.id))
+
+    async def alone(self, stage: str, entry: str, position: str) -> int:
+        """Note that the message at a position is about to be tried alone; return how often it has been."""
+        name = f"alone:{entry}"
+        before, _, times = ((await self.call("HGET", self.lane.hash(stage), name)) or b"").decode().rpartition("|")
+        count = int(times) if times and before == position else 0
+        await self.call("HSET", self.lane.hash(stage), name, f"{position}|{count + 1}")
+        return count
+
+    async def survived(self, stage: str, entry: str) -> None:
+        """Note that a message that was tried alone has not brought the worker down."""
+        await self.call("HDEL", self.lane.hash(stage), f"alone:{entry}")
 
     async def lease(self, stage: str) -> str | None:
         """Take the lease of a stage and return its version; None while a living worker holds it."""
@@ -208,6 +226,12 @@ class Transport:
         found = await self.call("XRANGE", self.lane.stream(stage), start, "+", "COUNT", count)
         return [entry(stage, one) for one in found]
 
+    async def bury(self, consumers: Collection[str]) -> None:
+        """Forget that workers live which are known to be gone: what they had may be taken over at once."""
+        if consumers:
+            await self.call("DEL", *map(self.lane.alive, consumers))
+        self.buried |= frozenset(consumers)
+
     async def bury_predecessors(self, prefix: str, stages: Sequence[str]) -> None:
         """Forget that earlier workers of this state directory live: whoever has its lock knows that they are gone."""
         gone = {name for stage in stages for name in await self.consumers(stage, prefix)}
@@ -215,9 +239,7 @@ class Transport:
             holder = ((await self.call("HGET", self.lane.hash(stage), "lease")) or b"").decode()
             if holder.startswith(prefix) and holder != self.consumer:
                 gone.add(holder)
-        if gone:
-            await self.call("DEL", *map(self.lane.alive, gone))
-        self.buried = frozenset(gone)
+        await self.bury(gone)
 
     async def consumers(self, stage: str, prefix: str = "") -> list[str]:
         """Return the workers that a stage's group knows, other than this one."""
@@ -227,6 +249,16 @@ class Transport:
             return []
         names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"].decode() for row in rows]
         return [name for name in names if name != self.consumer and name.startswith(prefix)]
+
+    def awaits(self, consumer: str) -> bool:
+        """Tell whether what a consumer has is kept for somebody: nobody else takes it over."""
+        return consumer.startswith(QUARANTINE) and consumer not in self.buried
+
+    async def _of(self, stage: str, kind: str, ids: Sequence[str]) -> Sequence[bytes | None]:
+        if not ids:
+            return []
+        found: Sequence[bytes | None] = await self.call("HMGET", self.lane.hash(stage), *(f"{kind}:{i}" for i in ids))
+        return found
 
     def _meet(self, trouble: ServerTrouble, mark: object = None) -> None:
         if trouble.code != "oom":

@@ -103,7 +103,7 @@ for _, c in ipairs(h.count) do redis.call('HINCRBY', KEYS[c[1]], c[2], c[3]) end
 for _, e in ipairs(h.entries) do
   size(e[3], 0 - e[7], 0 - e[8])
   if e[6] == '' then
-    redis.call('HDEL', KEYS[e[2]], 'at:' .. e[4], 'tries:' .. e[4])
+    redis.call('HDEL', KEYS[e[2]], 'at:' .. e[4], 'tries:' .. e[4], 'alone:' .. e[4])
     redis.call('XACK', KEYS[e[1]], h.g, e[4])
     redis.call('XDEL', KEYS[e[1]], e[4])
   else
