@@ -43,7 +43,14 @@ def pipeline(*stages: StageSpec, **more: Any) -> PipelineSpec:
 @asynccontextmanager
 async def run(spec: PipelineSpec, directory: Path, memory: int = MEMORY) -> AsyncGenerator[Daemon]:
     """Run a pipeline with its state in a directory."""
-    async with running(spec, HostSpec(state_dir=directory / "var", memory=memory)) as daemon:
+    async with run_on(spec, HostSpec(state_dir=directory / "var", memory=memory)) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
+async def run_on(spec: PipelineSpec, host: HostSpec) -> AsyncGenerator[Daemon]:
+    """Run a pipeline on a host."""
+    async with running(spec, host) as daemon:
         yield daemon
 
 

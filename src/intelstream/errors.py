@@ -3,6 +3,7 @@
 IntelstreamError
 ├── ConfigError         a file is wrong                   -> all faults in one list, exit 2
 ├── DirectoryInUse      another daemon works here         -> the daemon does not start
+├── CannotApply         a change needs a new start        -> the old pipeline runs on
 ├── UnusableServer      the server cannot be run or used  -> said with its cure; at start the daemon ends
 └── StageError          a stage could not do its work
     ├── InvalidValue    this event can never pass         -> dead at once
@@ -54,6 +55,10 @@ class ConfigError(IntelstreamError):
 
 class DirectoryInUse(IntelstreamError):
     """Another daemon works in this state directory."""
+
+
+class CannotApply(IntelstreamError):
+    """A pipeline cannot take the place of the one that runs; the text names the cure."""
 
 
 class UnusableServer(IntelstreamError):

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-import structlog
 import uvloop
 
 from intelstream.app import logs
@@ -21,13 +20,14 @@ from intelstream.runtime.roles import Role
 from intelstream.runtime.spec import PipelineSpec
 from intelstream.runtime.station import Site
 from intelstream.runtime.status import StageStatus
-from intelstream.runtime.watch import Block, LoopWatch
+from intelstream.runtime.watch import LoopWatch, told
 from intelstream.runtime.worker import Worker
 from intelstream.transport.link import Client
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
 
 BEAT: Final = 0.5  # seconds between two reports to the daemon
+IDLE: Final = 10.0  # seconds after which a quarantine with nothing to do ends; longer than between two sweeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class Child:
         client = Client(given.address)
         transport = Transport(client, Lane(given.pipeline.name), given.consumer)
         transport.buried = given.gone
-        async with self._http() as http, LoopWatch(self._blocked):
+        async with self._http() as http, LoopWatch(told):
             site = Site(
                 pipeline=given.pipeline,
                 transport=transport,
@@ -79,14 +79,15 @@ class Child:
             work = asyncio.create_task(Worker(site, self._stopping, given.role.hosts).run())
             beats = asyncio.create_task(self._beat())
             orders = asyncio.create_task(self._obey())
+            rest = asyncio.create_task(self._rest())
             try:
                 await asyncio.wait((work, orders), return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
                     work.result()
             finally:
-                for task in (work, beats, orders):
+                for task in (work, beats, orders, rest):
                     task.cancel()
-                await asyncio.gather(work, beats, orders, return_exceptions=True)
+                await asyncio.gather(work, beats, orders, rest, return_exceptions=True)
                 self._report()
                 await client.close()
 
@@ -102,6 +103,16 @@ class Child:
             if order["is"] == "stop":
                 self._stopping.set()
 
+    async def _rest(self) -> None:
+        """End a quarantine that has had nothing to do for a while."""
+        if self._given.role.kind != "quarantine":
+            return
+        idle = 0.0
+        while idle < IDLE:
+            await asyncio.sleep(BEAT)
+            idle = idle + BEAT if self._statuses[self._given.role.stage].state == "idle" else 0.0
+        self._stopping.set()
+
     async def _beat(self) -> None:
         while True:
             self._report()
@@ -116,11 +127,6 @@ class Child:
                 if now != self._told.get(name):
                     changed[name] = self._told[name] = now
         self._channel.tell({"is": "beat", "stages": changed})
-
-    def _blocked(self, block: Block) -> None:
-        structlog.get_logger().warning(
-            "loop_blocked", stage=block.stage, seconds=round(block.seconds, 1), place=block.place
-        )
 
 
 async def _no_barrier(_: str) -> None:

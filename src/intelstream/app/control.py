@@ -1,25 +1,29 @@
 """What operators ask of a running instance, one function per command, and the socket that carries it.
 
-The daemon listens on `control.sock` in its state directory (mode 0600): JSON over HTTP, GET only, which changes
-nothing. Commands of the CLI use `ask`.
+The daemon listens on `control.sock` in its state directory (mode 0600): JSON over HTTP; GET changes nothing, POST
+does. Commands of the CLI use `ask`.
 """
 
 import base64
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import orjson
+import structlog
 from aiohttp import web
 
-from intelstream.errors import IntelstreamError
+from intelstream.errors import CannotApply, ConfigError, Fault, IntelstreamError
 from intelstream.ontology import Event
 from intelstream.runtime.plan import segments
 from intelstream.runtime.spec import PipelineSpec
 from intelstream.runtime.status import StageStatus
+from intelstream.runtime.worker import Change
 from intelstream.transport.commit import Entry
 from intelstream.transport.frames import FrameBroken, decode, decode_report, is_report, unpack
 from intelstream.transport.letters import DeadLetters
@@ -47,11 +51,19 @@ class Control:
         transport: Transport,
         statuses: Mapping[str, StageStatus],
         server_pid: Callable[[], int | None] = lambda: None,
+        crew: Callable[[], list[dict[str, Any]]] = list,
+        reload: Callable[[], Awaitable[Change]] | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._transport = transport
         self._statuses = statuses
         self._server_pid = server_pid
+        self._crew = crew
+        self._reload = reload
+
+    def become(self, pipeline: PipelineSpec) -> None:
+        """Tell of another pipeline from now on."""
+        self._pipeline = pipeline
 
     async def status(self) -> dict[str, Any]:
         """Return the state of every stage, and of the server."""
@@ -59,8 +71,25 @@ class Control:
         return {
             "pipeline": self._pipeline.name,
             "server": {"pid": self._server_pid(), "trouble": str(trouble) if trouble else None},
-            "stages": [_stage(status, self._pipeline.stages[name].use) for name, status in self._statuses.items()],
+            "workers": [{"name": "main", "pid": os.getpid(), "restarts": 0}, *self._crew()],
+            "stages": [
+                _stage(status, self._pipeline.stages[name].use)
+                for name, status in self._statuses.items()
+                if name in self._pipeline.stages
+            ],
         }
+
+    async def reload(self) -> dict[str, Any]:
+        """Go over to the pipeline file as it is now; return what was started, stopped and left alone.
+
+        Raises:
+            ConfigError: the file has faults, and nothing has changed.
+            CannotApply: only a new start can do it.
+        """
+        if self._reload is None:
+            raise CannotApply("reading the pipeline file again: this daemon cannot")
+        change = await self._reload()
+        return {"started": change.started, "stopped": change.stopped, "kept": change.kept}
 
     async def queues(self) -> list[dict[str, Any]]:
         """Return the backlog of every stage: messages, bytes, what is put aside, dead letters, counters."""
@@ -105,6 +134,7 @@ class Control:
         """Answer on the state directory's socket while the context lasts."""
         app = web.Application(middlewares=[_faults])
         app.router.add_get("/status", self._get(lambda _: self.status()))
+        app.router.add_post("/reload", self._get(lambda _: self.reload()))
         app.router.add_get("/queues", self._get(lambda _: self.queues()))
         app.router.add_get("/queues/{stage}", self._get(lambda r: self.peek(r.match_info["stage"], _count(r))))
         app.router.add_get("/dead/{stage}", self._get(lambda r: self.dead(r.match_info["stage"], _count(r))))
@@ -133,11 +163,13 @@ class Control:
             raise NotFoundHere(f"no stage {stage!r} in the running pipeline {self._pipeline.name!r}")
 
 
-async def ask(directory: Path, path: str, **query: Any) -> Any:
-    """Ask the daemon of a state directory.
+async def ask(directory: Path, path: str, *, change: bool = False, **query: Any) -> Any:
+    """Ask the daemon of a state directory; `change` says that it is to do something.
 
     Raises:
         NotRunning: none answers there.
+        CannotApply: a change was asked for that is refused.
+        ConfigError: the daemon was to read files that have faults.
         NotFoundHere: what was asked for is not there.
     """
     target = directory / SOCKET
@@ -146,7 +178,7 @@ async def ask(directory: Path, path: str, **query: Any) -> Any:
             connector = aiohttp.UnixConnector(place)
             async with (
                 aiohttp.ClientSession(connector=connector) as http,
-                http.get(f"http://daemon{path}", params=query) as response,
+                http.request("POST" if change else "GET", f"http://daemon{path}", params=query) as response,
             ):
                 found = orjson.loads(await response.read())
     except (aiohttp.ClientError, OSError) as error:
@@ -154,6 +186,10 @@ async def ask(directory: Path, path: str, **query: Any) -> Any:
             f"asking the daemon in {directory}: none answers; start it with `intelstream run PIPELINE`, or name its "
             f"directory with --state-dir"
         ) from error
+    if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise ConfigError([Fault(**fault) for fault in found["faults"]])
+    if response.status == HTTPStatus.CONFLICT:
+        raise CannotApply(found["detail"])
     if not response.ok:
         raise NotFoundHere(found["detail"])
     return found
@@ -178,8 +214,16 @@ async def _faults(request: web.Request, handler: Callable[[web.Request], Any]) -
         answer: web.StreamResponse = await handler(request)
     except NotFoundHere as error:
         return web.json_response({"title": "not found", "detail": str(error)}, status=404)
+    except CannotApply as error:
+        return web.json_response({"title": "not applied", "detail": str(error)}, status=HTTPStatus.CONFLICT)
+    except ConfigError as error:
+        faults = [asdict(fault) for fault in error.faults]
+        return web.json_response({"title": "faults", "faults": faults}, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     except ValueError as error:
         return web.json_response({"title": "bad request", "detail": str(error)}, status=400)
+    except Exception as error:  # noqa: BLE001 - logged whole; whoever asked is told
+        structlog.get_logger().exception("command_failed", path=request.path)
+        return web.json_response({"title": "failed", "detail": f"{type(error).__name__}: {error}"}, status=500)
     return answer
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from intelstream.app.child import Assignment
 from intelstream.runtime.roles import Role
 from intelstream.runtime.spec import HostSpec, PipelineSpec
 from intelstream.runtime.status import COUNTS, StageStatus
+from intelstream.runtime.worker import GRACE
 from intelstream.transport.commit import Entry
 from intelstream.transport.transport import QUARANTINE, Transport
 
@@ -25,7 +26,6 @@ START: Final = 60.0  # seconds until the first sign of life
 BLOCKED: Final = 60.0  # seconds without one after which an isolated stage is ended, unless its `timeout` says otherwise
 MEMORY: Final = 2**30  # bytes of data that an isolated stage may have
 SHORTEST, LONGEST, HEALTHY = 0.1, 30.0, 60.0
-IDLE: Final = 10.0  # seconds after which a quarantine with nothing to do ends
 
 
 @dataclass(slots=True)
@@ -52,18 +52,19 @@ class Crew:
         transport: Transport,
         statuses: Mapping[str, StageStatus],
         consumer: Callable[[], str],
+        on_death: Callable[[], Awaitable[None]],
         log_level: str = "info",
     ) -> None:
         self._host = host
         self._transport = transport
         self._statuses = statuses
         self._consumer = consumer
+        self._on_death = on_death
         self._log_level = log_level
         self._log = structlog.get_logger()
         self._pipeline: PipelineSpec | None = None
         self._members: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._stopping = asyncio.Event()
-        self.died = asyncio.Event()
 
     def shown(self) -> list[dict[str, Any]]:
         """Return the processes as commands show them."""
@@ -85,6 +86,10 @@ class Crew:
         """Have all of them finish what they have in hand, and end."""
         self._stopping.set()
         tasks = [task for _, task in self._members.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE + 1)
+        for task in tasks:
+            task.cancel()  # which kills its process, if that hangs
         await asyncio.gather(*tasks, return_exceptions=True)
         self._members.clear()
 
@@ -110,9 +115,9 @@ class Crew:
             why = await self._live(member, gone)
             gone |= {member.consumer}
             await self._transport.bury({member.consumer})
-            self.died.set()
             if why is None:
                 break
+            await self._on_death()
             wait = SHORTEST if time.monotonic() - began > HEALTHY else min(LONGEST, wait * 2)
             self._show(member.role, "backoff", why)
             self._log.error("worker_died", worker=member.role.name, reason=why, next_try=wait)

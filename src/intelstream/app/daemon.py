@@ -6,26 +6,72 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import aiohttp
 import structlog
 
 from intelstream.app.control import Control
+from intelstream.app.crew import Crew
 from intelstream.app.servers import Server, instance_of, serve
+from intelstream.errors import CannotApply
+from intelstream.runtime.roles import MAIN
 from intelstream.runtime.server import StateDirectory
 from intelstream.runtime.spec import HostSpec, PipelineSpec
 from intelstream.runtime.station import Site
 from intelstream.runtime.status import StageStatus
-from intelstream.runtime.worker import Worker
+from intelstream.runtime.watch import LoopWatch, told
+from intelstream.runtime.worker import Change, Worker
 from intelstream.transport.link import Client, ServerTrouble
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
 
 
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """Who works: the worker in this process, those in others, and the one who tells of them."""
+
+    worker: Worker
+    crew: Crew
+    control: Control
+
+    async def run(self, pipeline: PipelineSpec, stopping: asyncio.Event) -> None:
+        """Work until told to stop."""
+        await self.crew.start(pipeline)
+        ending = asyncio.create_task(self._end(stopping))
+        try:
+            await self.worker.run()
+        finally:
+            stopping.set()
+            await ending
+
+    async def apply(self, pipeline: PipelineSpec) -> Change:
+        """Go over to another pipeline: other processes by a new start, between two frames."""
+        await self.crew.stop()
+        change = await self.worker.apply(pipeline)
+        self.control.become(pipeline)
+        await self.crew.start(pipeline)
+        return change
+
+    async def _end(self, stopping: asyncio.Event) -> None:
+        try:
+            await stopping.wait()
+        finally:
+            await self.crew.stop()
+
+
 class Daemon:
     """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops."""
 
-    def __init__(self, pipeline: PipelineSpec, host: HostSpec, *, runtime_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: PipelineSpec,
+        host: HostSpec,
+        *,
+        runtime_dir: str | None = None,
+        log_level: str = "info",
+        source: Callable[[], PipelineSpec] | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.host = host
         self.ready = asyncio.Event()
@@ -33,7 +79,11 @@ class Daemon:
         self.server_pid: Callable[[], int | None] = lambda: None
         self._runtime_dir = runtime_dir
         self._stopping = asyncio.Event()
+        self._log_level = log_level
+        self._source = source
         self._log = structlog.get_logger()
+        self._staff: Staff | None = None
+        self._applying = asyncio.Lock()
 
     @property
     def stopping(self) -> bool:
@@ -64,9 +114,11 @@ class Daemon:
     async def _work(self, server: Server, directory: StateDirectory, watch: asyncio.Task[None]) -> None:
         client = Client(server.address)
         mine = f"{socket.gethostname()}.{instance_of(directory.path)}."
-        transport = Transport(
-            client, Lane(self.pipeline.name), f"{mine}{os.getpid()}.{secrets.token_hex(4)}", self._on_trouble
-        )
+
+        def consumer() -> str:
+            return f"{mine}{os.getpid()}.{secrets.token_hex(4)}"
+
+        transport = Transport(client, Lane(self.pipeline.name), consumer(), self._on_trouble)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(client.close)
             jar = aiohttp.DummyCookieJar()
@@ -82,11 +134,16 @@ class Daemon:
                 low_on_disk=server.low_on_disk,
             )
             self.statuses.update({name: StageStatus(name, site.now) for name in self.pipeline.stages})
-            control = Control(self.pipeline, transport, self.statuses, server.pid)
+            worker = Worker(site, self._stopping, MAIN.hosts)
+            crew = Crew(self.host, transport, self.statuses, consumer, worker.keeper.sweep, self._log_level)
+            site.quarantine = crew.quarantine
+            control = Control(self.pipeline, transport, self.statuses, server.pid, crew.shown, self.reload)
+            self._staff = Staff(worker, crew, control)
             await stack.enter_async_context(control.listening(directory.path))
+            await stack.enter_async_context(LoopWatch(told))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
-            work = asyncio.create_task(Worker(site, self._stopping).run())
+            work = asyncio.create_task(self._staff.run(self.pipeline, self._stopping))
             self.ready.set()
             patient = True
             try:
@@ -105,6 +162,36 @@ class Daemon:
             if watch.done():
                 watch.result()
             self._log.info("daemon_stopped", pipeline=self.pipeline.name)
+
+    async def reload(self) -> Change:
+        """Read the pipeline file again and go over to it; a file with faults changes nothing.
+
+        Raises:
+            ConfigError: with all faults of the file.
+            CannotApply: only a new start can do it.
+        """
+        if self._source is None:
+            raise CannotApply("reading the pipeline file again: the daemon was given none; use `apply`")
+        return await self.apply(await asyncio.to_thread(self._source))
+
+    async def apply(self, pipeline: PipelineSpec) -> Change:
+        """Go over to another pipeline under way; what has not changed runs on.
+
+        Raises:
+            CannotApply: only a new start can do it.
+        """
+        if self._staff is None or self.stopping:
+            raise CannotApply("applying a pipeline: the daemon does not run, or stops")
+        if pipeline.name != self.pipeline.name:
+            raise CannotApply(
+                f"applying a pipeline: its name is {pipeline.name!r}, {self.pipeline.name!r} runs; another name is "
+                f"another set of queues: stop the daemon and start it with the new file"
+            )
+        async with self._applying:
+            change = await self._staff.apply(pipeline)
+            self.pipeline = pipeline
+        self._log.info("pipeline_applied", started=len(change.started), stopped=len(change.stopped), kept=change.kept)
+        return change
 
     def _on_trouble(self, trouble: ServerTrouble | None) -> None:
         if trouble:

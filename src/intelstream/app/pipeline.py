@@ -1,8 +1,8 @@
 """A pipeline file as a value: loaded, checked, planned, run."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -17,13 +17,15 @@ from intelstream.runtime.spec import HostSpec, PipelineSpec
 class Pipeline:
     """A checked pipeline and the host it may use.
 
-    `warnings` are faults that do not keep it from running, `secrets` the values that must not appear in any text.
+    `warnings` are faults that do not keep it from running, `secrets` the values that must not appear in any text;
+    `source` reads the file again.
     """
 
     spec: PipelineSpec
     host: HostSpec
     warnings: tuple[Fault, ...] = ()
-    secrets: frozenset[str] = frozenset()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    source: Callable[[], PipelineSpec] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def load(
@@ -33,24 +35,34 @@ class Pipeline:
         host: Path | None = None,
         state_dir: Path | None = None,
         env: Mapping[str, str] | None = None,
+        workers: int | None = None,
     ) -> Self:
         """Read a pipeline file, and the host file beside it unless another one is named; nothing is written.
+
+        `workers` is the number of processes that share the stages, instead of what the host file says.
 
         Raises:
             ConfigError: with all faults of both files.
         """
         environment = os.environ if env is None else env
         allowed = config.load_host(host, path, state_dir=state_dir, env=environment)
+        if workers is not None:
+            allowed = replace(allowed, workers=workers)
         loaded = config.load(path, allowed, env=environment)
-        return cls(loaded.pipeline, allowed, loaded.warnings, loaded.secrets)
+
+        def again() -> PipelineSpec:
+            return config.load(path, allowed, env=environment).pipeline
+
+        return cls(loaded.pipeline, allowed, loaded.warnings, loaded.secrets, again)
 
     def plan(self) -> str:
         """Return the segments, ways and limits that it runs with, as text."""
         return plan_text(self.spec.stages)
 
-    def daemon(self) -> Daemon:
-        """Return what runs it and tells how it is; one per run."""
-        return Daemon(self.spec, self.host, runtime_dir=os.environ.get("XDG_RUNTIME_DIR"))
+    def daemon(self, *, log_level: str = "info") -> Daemon:
+        """Return what runs it and tells how it is; one per run. `log_level` is that of its worker processes."""
+        runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+        return Daemon(self.spec, self.host, runtime_dir=runtime_dir, log_level=log_level, source=self.source)
 
     async def run(self) -> None:
         """Run it until cancelled, which stops it between two frames. Installs no signal handlers.

@@ -1,4 +1,4 @@
-"""Commands on a running instance: what its stages do, what waits, what was given up. None of them changes anything."""
+"""Commands on a running instance: what its stages do, what waits, what was given up; and the one that reloads it."""
 
 import asyncio
 from typing import Annotated, Any
@@ -30,6 +30,20 @@ def status(state_dir: StateDir = None, json: AsJson = False) -> None:
             print(f"{stage['stage']}: {printable(stage['reason'])}")
     if found["server"]["trouble"]:
         print(f"server: {found['server']['trouble']}")
+
+
+def reload(state_dir: StateDir = None, json: AsJson = False) -> None:
+    """Have a running instance go over to its pipeline file as it is now; what has not changed runs on.
+
+    A file with faults changes nothing. Example: intelstream reload
+    """
+    found = asyncio.run(control.ask(directory_of(state_dir), "/reload", change=True))
+    if json:
+        show_json(found)
+        return
+    for what in ("stopped", "started"):
+        print(f"{what}: {', '.join(name for names in found[what] for name in names) or 'nothing'}")
+    print(f"{found['kept']} segments ran on")
 
 
 @queue.command("ls")

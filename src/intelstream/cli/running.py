@@ -15,7 +15,7 @@ from intelstream.app.daemon import Daemon
 from intelstream.app.pipeline import Pipeline
 from intelstream.cli.live import Live
 from intelstream.cli.output import WRONG_USE, Host, StateDir, show_json
-from intelstream.errors import ConfigError, Fault
+from intelstream.errors import CannotApply, ConfigError, Fault
 
 File = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=False)]
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -27,37 +27,41 @@ def run(
     host: Host = None,
     log_format: Annotated[str, typer.Option(help="`console`, `json`, or `auto`: JSON where nobody looks on.")] = "auto",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that share the stages.", show_default="1")
+    ] = None,
 ) -> None:
     """Run a pipeline in the foreground until Ctrl-C or SIGTERM.
 
     What the stages have in hand is finished, within 30 s. A second Ctrl-C or SIGTERM ends that at once: it stays
-    pending for the next start, and the exit code is 130 or 143.
+    pending for the next start, and the exit code is 130 or 143. SIGHUP reads the file again, as `reload` does.
 
     Example: intelstream run config/demo.yaml
     """
-    pipeline = Pipeline.load(file, host=host, state_dir=state_dir)
+    pipeline = Pipeline.load(file, host=host, state_dir=state_dir, workers=workers)
     live = sys.stderr.isatty()
     json = log_format == "json" or (log_format == "auto" and not live)
     shown = Live(terminal=live)
     logs.configure(json=json, level=log_level, secrets=pipeline.secrets, file=shown.log_file())
     for warning in pipeline.warnings:
         print(warning, file=sys.stderr)
-    uvloop.run(_run(pipeline, shown))
+    uvloop.run(_run(pipeline.daemon(log_level=log_level), shown))
 
 
-async def _run(pipeline: Pipeline, shown: Live) -> None:
-    daemon: Daemon = pipeline.daemon()
+async def _run(daemon: Daemon, shown: Live) -> None:
     loop = asyncio.get_running_loop()
     work = asyncio.create_task(daemon.run())
     forced: list[int] = []
     for number in SIGNALS:
         loop.add_signal_handler(number, _stop, daemon, work, number, forced)
+    reloads: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, _reload, daemon, reloads)
     display = asyncio.create_task(shown.follow(daemon))
     try:
         await asyncio.wait((work,))
     finally:
         display.cancel()
-        await asyncio.gather(display, return_exceptions=True)
+        await asyncio.gather(display, *reloads, return_exceptions=True)
     if forced:
         structlog.get_logger().warning("stopped_at_once", cure="what was in hand is taken up at the next start")
         raise typer.Exit(128 + forced[0])
@@ -74,6 +78,18 @@ def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[in
     if daemon.stopping or not daemon.ready.is_set():
         work.cancel()
     daemon.stop()
+
+
+def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:
+    async def reload() -> None:
+        try:
+            await daemon.reload()
+        except (ConfigError, CannotApply) as error:
+            structlog.get_logger().error("pipeline_not_applied", error=str(error), cure="the old one runs on")
+
+    task = asyncio.create_task(reload())
+    reloads.add(task)
+    task.add_done_callback(reloads.discard)
 
 
 def check(

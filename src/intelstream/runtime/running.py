@@ -42,7 +42,8 @@ class Runner(ABC):
         self.stations = stations
         self.first = stations[0]
         self.name = self.first.name
-        self.reader = Reader(site.transport, [station.name for station in stations])
+        names = [station.name for station in stations]
+        self.reader = Reader(site.transport, names, takes_new=site.role.kind != "quarantine")
         self.version = ""  # of a stage under a lease; "" for those that need none
 
     @abstractmethod
@@ -70,9 +71,12 @@ class Runner(ABC):
         return entries
 
     async def _innocent(self, entries: list[Entry]) -> list[Entry]:
-        """Hand suspects on to where they are tried alone, if there is such a place; return the others."""
+        """Hand suspects on to where they are tried alone, if there is such a place; return the others.
+
+        Those of a stage under a lease stay: the lease is here.
+        """
         quarantine = self.site.quarantine
-        if quarantine is None or not (suspects := [entry for entry in entries if self.suspects(entry)]):
+        if quarantine is None or self.version or not (suspects := [entry for entry in entries if self.suspects(entry)]):
             return entries
         for entry in suspects:
             await quarantine(entry)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Self
 
+import structlog
+
 from intelstream.sdk import Stage
 
 BEAT: Final = 0.25  # seconds between two signs of life of the loop
@@ -65,6 +67,13 @@ class LoopWatch:
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented, and the only way to ask
         place = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
         return Block(late, _stage_of(frame), place)
+
+
+def told(block: Block) -> None:
+    """Log it."""
+    structlog.get_logger().warning(
+        "loop_blocked", stage=block.stage, seconds=round(block.seconds, 1), place=block.place, cure="isolate: process"
+    )
 
 
 def _stage_of(frame: FrameType | None) -> str:

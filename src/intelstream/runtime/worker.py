@@ -53,8 +53,6 @@ class Worker:
             NewerFormat: the server holds data of a newer version.
         """
         transport = self.site.transport
-        for name in self.site.pipeline.stages:
-            self.site.statuses.setdefault(name, StageStatus(name, self.site.now))
         await self._rename(self.site.pipeline)
         await transport.open(list(self.site.pipeline.stages))
         async with Pulse(transport):
@@ -92,6 +90,8 @@ class Worker:
             pipeline, done = await self._orders.get()
             try:
                 done.set_result(await self._apply(pipeline))
+            except Exception as error:  # noqa: BLE001 - whoever asked for it gets it; what runs goes on
+                done.set_exception(error)
             finally:
                 if not done.done():
                     done.set_exception(Stopped())
@@ -107,8 +107,6 @@ class Worker:
         for name in set(site.statuses) - set(pipeline.stages):
             del site.statuses[name]
         new = {names: hosting for names, hosting in planned.items() if names not in self._running}
-        for name in pipeline.stages:
-            site.statuses.setdefault(name, StageStatus(name, site.now))
         kept = len(self._running)
         self._begin(new)
         return Change(started=tuple(new), stopped=tuple(gone), kept=kept)
@@ -122,6 +120,8 @@ class Worker:
     def _planned(self, pipeline: PipelineSpec) -> dict[tuple[str, ...], Hosting]:
         """Return what runs each segment that this worker hosts, by its members."""
         specs = pipeline.stages
+        for name in specs:
+            self.site.statuses.setdefault(name, StageStatus(name, self.site.now))
         found: dict[tuple[str, ...], Hosting] = {}
         for names in segments(specs):
             if specs[names[0]].enabled and self._hosts(specs[names[0]]):

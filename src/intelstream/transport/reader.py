@@ -11,6 +11,7 @@ from intelstream.transport.names import GROUP
 from intelstream.transport.transport import Transport, entry
 
 NEW: Final = ">"
+REST: Final = 1.0  # seconds between two looks of one that takes nothing new
 
 
 class Reader:
@@ -19,14 +20,15 @@ class Reader:
     What is in this worker's pending list and not in flight comes first: after the start, after any trouble with the
     connection (entries may have been delivered that nobody saw), and when `recheck` was called because entries were
     taken over. `interrupt` ends a wait from outside; a read that is cancelled gives up its connection, and what it may
-    have been given stays pending.
+    have been given stays pending. One that does not take new entries has only those that it takes over.
     """
 
-    def __init__(self, transport: Transport, stages: Sequence[str]) -> None:
+    def __init__(self, transport: Transport, stages: Sequence[str], *, takes_new: bool = True) -> None:
         self._transport = transport
         self._stages = {transport.lane.stream(stage): stage for stage in stages}
         self._link: Link | None = None
         self._flying: set[tuple[str, str]] = set()
+        self._takes_new = takes_new
         self._owed = True  # the pending list has to be read first
         self._waiting = False
 
@@ -41,6 +43,9 @@ class Reader:
             if found := await self._pending(count):
                 self._owed = True  # there may be more
                 return self._given(found)
+        if not self._takes_new:
+            await asyncio.sleep(REST)
+            return []
         # A server that lost its newest writes delivers again what is in flight here.
         return self._given([one for one in await self._new(count) if (one.stage, one.id) not in self._flying])
 
