@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aiohttp
 import structlog
 
-from intelstream.app.control import Control
+from intelstream.app.control import Instance, listening
 from intelstream.app.servers import Server, instance_of, serve
 from intelstream.runtime.server import StateDirectory
 from intelstream.runtime.spec import HostSpec, PipelineSpec
@@ -82,8 +82,7 @@ class Daemon:
                 low_on_disk=server.low_on_disk,
             )
             self.statuses.update({name: StageStatus(name, site.now) for name in self.pipeline.stages})
-            control = Control(self.pipeline, transport, self.statuses, server.pid)
-            await stack.enter_async_context(control.listening(directory.path))
+            await stack.enter_async_context(listening(Instance(site, server.pid), directory.path))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
             work = asyncio.create_task(Worker(site, self._stopping).run())
