@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 import structlog
 
-from intelstream.app.control import Control
+from intelstream.app.control import Instance, listening
 from intelstream.app.crew import Crew
 from intelstream.app.servers import Server, instance_of, serve
 from intelstream.errors import CannotApply
@@ -29,11 +29,10 @@ from intelstream.transport.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """Who works: the worker in this process, those in others, and the one who tells of them."""
+    """Who works: the worker in this process, and those in others."""
 
     worker: Worker
     crew: Crew
-    control: Control
 
     async def run(self, pipeline: PipelineSpec, stopping: asyncio.Event) -> None:
         """Work until told to stop."""
@@ -49,7 +48,6 @@ class Staff:
         """Go over to another pipeline: other processes by a new start, between two frames."""
         await self.crew.stop()
         change = await self.worker.apply(pipeline)
-        self.control.become(pipeline)
         await self.crew.start(pipeline)
         return change
 
@@ -137,9 +135,9 @@ class Daemon:
             worker = Worker(site, self._stopping, MAIN.hosts)
             crew = Crew(self.host, transport, self.statuses, consumer, worker.keeper.sweep, self._log_level)
             site.quarantine = crew.quarantine
-            control = Control(self.pipeline, transport, self.statuses, server.pid, crew.shown, self.reload)
-            self._staff = Staff(worker, crew, control)
-            await stack.enter_async_context(control.listening(directory.path))
+            self._staff = Staff(worker, crew)
+            instance = Instance(site, server.pid, crew.shown, self.reload)
+            await stack.enter_async_context(listening(instance, directory.path))
             await stack.enter_async_context(LoopWatch(told))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))

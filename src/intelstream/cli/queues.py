@@ -37,7 +37,7 @@ def reload(state_dir: StateDir = None, json: AsJson = False) -> None:
 
     A file with faults changes nothing. Example: intelstream reload
     """
-    found = asyncio.run(control.ask(directory_of(state_dir), "/reload", change=True))
+    found = asyncio.run(control.tell(directory_of(state_dir), "/reload", {}))
     if json:
         show_json(found)
         return
