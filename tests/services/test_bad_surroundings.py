@@ -1,0 +1,162 @@
+"""A port in use, a full disk: told with the cure, waited out, and then everything arrives, once."""
+
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pipelines import lines
+from programs import asked, entered, finished, running, told, until
+from services import servers
+
+pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(180)]
+ROWS = 3000
+PUSHED = """\
+name: port
+stages:
+  push:  {{use: collectors.api, with: {{listen: "127.0.0.1:{port}"}}, to: rows}}
+  rows:  {{use: parsers.csv, with: {{columns: [source.ip, source.port]}}, to: files}}
+  files: {{use: outputs.file, with: {{path: out.jsonl}}}}
+"""
+COLLECTED = """\
+name: disk
+stages:
+  inbox: {use: collectors.file, with: {path: "in/*", settle: 1ms}, every: 1s, to: rows}
+  rows:  {use: parsers.csv, with: {columns: [source.ip, source.port, comment]}, to: dedup}
+  dedup: {use: experts.deduplicate, to: files}
+  files: {use: outputs.file, with: {path: disk/out.jsonl}}
+"""
+
+
+async def test_a_port_in_use_is_told_with_its_cure_and_taken_when_it_is_free(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (tmp_path / "pipeline.yaml").write_text(PUSHED.format(port=port))
+        async with running(tmp_path):
+            await until(lambda: told(tmp_path, "paused"))
+            [push] = [one for one in (await asked(tmp_path))["stages"] if one["stage"] == "push"]
+            other.close()
+            async with aiohttp.ClientSession() as http:
+                await until(lambda: _listens(port))
+                async with http.post(f"http://127.0.0.1:{port}/", data=b"192.0.2.1,80\n") as answer:
+                    assert answer.status == 202
+            await until(lambda: lines(tmp_path / "out.jsonl"))
+
+    cause = f"listening on 127.0.0.1:{port}: Address already in use; stop what listens there, or give another `listen`"
+    assert (push["state"], push["reason"]) == ("paused", cause)
+    assert told(tmp_path, "paused")[0]["error"] == cause
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert [event["source.ip"] for event in lines(tmp_path / "out.jsonl")] == ["192.0.2.1"]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+def bring(place: Path, name: str = "in/rows.csv") -> None:
+    text = "".join(f"10.0.{n >> 8}.{n & 255},{n},row {n} {'x' * 60}\n" for n in range(ROWS))
+    (place / name).write_text(text)
+
+
+def ports(place: Path) -> list[int]:
+    return [event["source.port"] for event in lines(place / "disk/out.jsonl")]
+
+
+def prepare(place: Path) -> None:
+    for name in ("in", "disk"):
+        (place / name).mkdir(exist_ok=True)
+    (place / "pipeline.yaml").write_text(COLLECTED)
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[None]:
+    """Mount a file system of so many bytes."""
+    place.mkdir(exist_ok=True)
+    mount = servers.program("mount", "mount")
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    options = f"size={size},uid={os.geteuid()},mode=0700"
+    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if made.returncode:
+        servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
+    try:
+        yield
+    finally:
+        subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
+
+
+def fill(file: Path, left: int = 0) -> None:
+    """Fill a file system until only so much is left."""
+    block = bytes(64 * 1024)
+    with file.open("wb", buffering=0) as other, suppress(OSError):
+        while os.statvfs(file.parent).f_bavail * os.statvfs(file.parent).f_frsize > left:
+            other.write(block)
+
+
+async def test_an_output_that_has_no_room_waits_and_then_writes_all_once(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    async with running(tmp_path) as process:
+        await finished(tmp_path)  # its server has started, without a limit
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16 * 1024, hard))
+        bring(tmp_path)
+        await until(lambda: told(tmp_path, "paused"))
+        [files] = [one for one in (await asked(tmp_path))["stages"] if one["stage"] == "files"]
+        written = ports(tmp_path)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        await until(lambda: len(ports(tmp_path)) >= ROWS)
+        await finished(tmp_path)
+
+    cause = f"writing {tmp_path}/disk/out.jsonl: File too large"
+    assert (files["state"], files["reason"]) == ("paused", cause)
+    assert len(written) < ROWS
+    assert ports(tmp_path) == list(range(ROWS))
+
+
+async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_it_was_killed(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with small_disk(tmp_path / "disk", 4 * 2**20):
+        fill(tmp_path / "disk/other", 64 * 1024)
+        bring(tmp_path)
+        async with running(tmp_path) as process:
+            await until(lambda: told(tmp_path, "paused"))
+            process.kill()
+            await process.wait()
+        (tmp_path / "disk/other").unlink()
+        async with running(tmp_path):
+            await until(lambda: len(ports(tmp_path)) >= ROWS)
+            await finished(tmp_path)
+        found = sorted(ports(tmp_path))  # what a killed daemon had in hand comes behind what it had not
+
+    assert told(tmp_path, "paused")[0]["error"] == f"writing {tmp_path}/disk/out.jsonl: No space left on device"
+    assert found == list(range(ROWS))
+
+
+async def test_a_disk_that_is_full_for_all_that_the_daemon_writes_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "all"
+    with small_disk(place, 160 * 2**20):
+        prepare(place)
+        async with running(place) as process:
+            await finished(place)
+            bring(place, "rows.csv")
+            fill(place / "other")
+            await entered(place, "inbox", "throttled")
+            (place / "rows.csv").rename(place / "in/rows.csv")
+            [inbox] = [one for one in (await asked(place))["stages"] if one["stage"] == "inbox"]
+            while_full = ports(place)
+            (place / "other").unlink()
+            await until(lambda: len(ports(place)) >= ROWS)
+            await finished(place)
+            assert process.returncode is None
+        found = ports(place)
+
+    assert "the disk is nearly full" in inbox["reason"]
+    assert while_full == []
+    assert found == list(range(ROWS))
