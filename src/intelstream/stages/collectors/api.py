@@ -47,14 +47,14 @@ class Api(sdk.Collector[Params]):
 
     mode = "listen"
 
-    @classmethod
-    def gives_of(cls, params: sdk.Params) -> Literal["reports", "events"]:
-        return "events" if isinstance(params, Params) and params.accepts == "events" else "reports"
-
     def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
         super().__init__(params, ctx)
         self.durable = params.durable == "fsync"
         self.listener = Listener(ctx, params)
+
+    @classmethod
+    def gives_of(cls, params: sdk.Params) -> Literal["reports", "events"]:
+        return "events" if isinstance(params, Params) and params.accepts == "events" else "reports"
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
