@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from pipelines import lines
-from programs import asked, entered, finished, running, told, until
+from programs import asked, command, entered, finished, running, told, until
 from services import servers
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(180)]
@@ -41,6 +41,7 @@ async def test_a_port_in_use_is_told_with_its_cure_and_taken_when_it_is_free(tmp
         async with running(tmp_path):
             await until(lambda: told(tmp_path, "paused"))
             [push] = [one for one in (await asked(tmp_path))["stages"] if one["stage"] == "push"]
+            _, shown = await command(tmp_path, "status")
             other.close()
             async with aiohttp.ClientSession() as http:
                 await until(lambda: _listens(port))
@@ -51,6 +52,7 @@ async def test_a_port_in_use_is_told_with_its_cure_and_taken_when_it_is_free(tmp
     cause = f"listening on 127.0.0.1:{port}: Address already in use; stop what listens there, or give another `listen`"
     assert (push["state"], push["reason"]) == ("paused", cause)
     assert told(tmp_path, "paused")[0]["error"] == cause
+    assert f"push: {cause}" in shown.splitlines()
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert [event["source.ip"] for event in lines(tmp_path / "out.jsonl")] == ["192.0.2.1"]
 
@@ -82,8 +84,8 @@ def small_disk(place: Path, size: int) -> Iterator[None]:
     mount = servers.program("mount", "mount")
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     options = f"size={size},uid={os.geteuid()},mode=0700"
-    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    mounting: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
+    made = subprocess.run(mounting, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     if made.returncode:
         servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
     try:
