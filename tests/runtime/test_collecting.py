@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import pytest
 
+import loopback
 import pipelines
 from intelstream import sdk, testing
 from intelstream.errors import Unavailable
@@ -124,6 +126,27 @@ async def test_nothing_is_fetched_while_the_disk_is_nearly_full(
         assert Shelf.kept == []
         low = False
         await until(lambda: Shelf.kept)
+
+
+async def test_who_pushes_while_the_disk_is_nearly_full_is_told_to_come_back_and_then_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = True
+    monkeypatch.setattr(BundledServer, "low_on_disk", property(lambda _: low))
+    [port] = loopback.free_ports()
+    params = {"accepts": "events", "listen": f"127.0.0.1:{port}"}
+    spec = pipeline(stage("push", "collectors.api", "shelf", params), stage("shelf", Shelf))
+    event = {"source.ip": "192.0.2.1", "source.port": 1, "comment": "a"}
+    async with pipelines.run(spec, tmp_path) as daemon, aiohttp.ClientSession() as http:
+        await until(lambda: daemon.statuses["push"].state == "running")
+        answers: list[tuple[int, str | None]] = []
+        for low in (True, False):  # noqa: B007 - what the server is asked for
+            async with http.post(f"http://127.0.0.1:{port}/", json=event) as answer:
+                answers.append((answer.status, answer.headers.get("Retry-After")))
+        await until(lambda: Shelf.kept)
+
+    assert answers == [(429, "5"), (202, None)]
+    assert Shelf.kept == [(1, "a")]
 
 
 def test_the_oldest_of_too_many_that_broke_off_are_forgotten() -> None:
