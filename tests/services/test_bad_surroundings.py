@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
 from pipelines import lines
@@ -30,6 +31,8 @@ stages:
   inbox: {use: collectors.file, with: {path: "in/*", settle: 1ms}, every: 1s, to: rows}
   rows:  {use: parsers.csv, with: {columns: [source.ip, source.port, comment]}, to: dedup}
   dedup: {use: experts.deduplicate, to: files}
+  lists: {use: collectors.file, with: {path: "lists/*", settle: 1ms}, every: 1s, to: parsed}
+  parsed: {use: parsers.json, with: {columns: {port: source.port, comment: comment}}, to: dedup}
   files: {use: outputs.file, with: {path: disk/out.jsonl}}
 """
 
@@ -72,7 +75,7 @@ def ports(place: Path) -> list[int]:
 
 
 def prepare(place: Path) -> None:
-    for name in ("in", "disk"):
+    for name in ("in", "disk", "lists"):
         (place / name).mkdir(exist_ok=True)
     (place / "pipeline.yaml").write_text(COLLECTED)
 
@@ -120,6 +123,27 @@ async def test_an_output_that_has_no_room_waits_and_then_writes_all_once(tmp_pat
     assert (files["state"], files["reason"]) == ("paused", cause)
     assert len(written) < ROWS
     assert ports(tmp_path) == list(range(ROWS))
+
+
+async def test_a_large_report_without_room_is_collected_again_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    spooled = tmp_path / "var/spool/parsed"
+    async with running(tmp_path) as process:
+        await finished(tmp_path)
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024 * 1024, hard))
+        rows = [{"port": n, "comment": "x" * 1000} for n in range(ROWS)]
+        (tmp_path / "lists/large.json").write_bytes(orjson.dumps(rows))
+        await until(lambda: told(tmp_path, "collecting_failed"))
+        half = [*spooled.iterdir()]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        await until(lambda: len(ports(tmp_path)) >= ROWS)
+        await finished(tmp_path)
+
+    assert told(tmp_path, "collecting_failed")[0]["error"] == f"spooling to {spooled}: File too large; make room there"
+    assert half == []
+    assert ports(tmp_path) == list(range(ROWS))
+    assert [*spooled.iterdir()] == []
 
 
 async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_it_was_killed(tmp_path: Path) -> None:
