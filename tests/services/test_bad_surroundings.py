@@ -3,9 +3,7 @@
 import os
 import resource
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -80,23 +78,6 @@ def prepare(place: Path) -> None:
     (place / "pipeline.yaml").write_text(COLLECTED)
 
 
-@contextmanager
-def small_disk(place: Path, size: int) -> Iterator[None]:
-    """Mount a file system of so many bytes."""
-    place.mkdir(exist_ok=True)
-    mount = servers.program("mount", "mount")
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    options = f"size={size},uid={os.geteuid()},mode=0700"
-    mounting: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
-    made = subprocess.run(mounting, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if made.returncode:
-        servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
-    try:
-        yield
-    finally:
-        subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
-
-
 def fill(file: Path, left: int = 0) -> None:
     """Fill a file system until only so much is left."""
     block = bytes(64 * 1024)
@@ -147,8 +128,8 @@ async def test_a_large_report_without_room_is_collected_again_and_leaves_nothing
 
 
 async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_it_was_killed(tmp_path: Path) -> None:
-    prepare(tmp_path)
-    with small_disk(tmp_path / "disk", 4 * 2**20):
+    with servers.disk(tmp_path / "disk", 4 * 2**20):
+        prepare(tmp_path)
         fill(tmp_path / "disk/other", 64 * 1024)
         bring(tmp_path)
         async with running(tmp_path) as process:
@@ -167,7 +148,7 @@ async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_i
 
 async def test_a_disk_that_is_full_for_all_that_the_daemon_writes_loses_and_doubles_nothing(tmp_path: Path) -> None:
     place = tmp_path / "all"
-    with small_disk(place, 160 * 2**20):
+    with servers.disk(place, 160 * 2**20):
         prepare(place)
         async with running(place) as process:
             await finished(place)
