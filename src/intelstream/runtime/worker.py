@@ -61,7 +61,9 @@ class Worker:
                 await asyncio.gather(care, return_exceptions=True)
 
     async def _run_stages(self, care: asyncio.Task[None]) -> None:
-        tasks = [asyncio.create_task(self._keep(name, make), name=name) for name, make in self._makers()]
+        tasks = [
+            asyncio.create_task(self._keep(members, make), name=members[0].name) for members, make in self._makers()
+        ]
         ending = asyncio.create_task(self._end(tasks))
         try:
             await asyncio.wait([ending, care], return_when=asyncio.FIRST_COMPLETED)
@@ -73,13 +75,13 @@ class Worker:
                 task.cancel()
             await asyncio.gather(ending, *tasks, return_exceptions=True)
 
-    def _makers(self) -> list[tuple[str, Callable[[], Runs]]]:
-        """Return what runs each stage or segment, made anew at each start."""
+    def _makers(self) -> list[tuple[list[Station], Callable[[], Runs]]]:
+        """Return each stage or segment, and what runs it, made anew at each start."""
         site, stations = self.site, self.stations
-        makers: list[tuple[str, Callable[[], Runs]]] = []
+        makers: list[tuple[list[Station], Callable[[], Runs]]] = []
 
-        def add(name: str, make: Callable[..., Runs], *args: Any) -> None:
-            makers.append((name, lambda: make(site, *args)))
+        def add(members: list[Station], make: Callable[..., Runs], *args: Any) -> None:
+            makers.append((members, lambda: make(site, *args)))
 
         for names in segments(site.pipeline.stages):
             members = [stations[name] for name in names if stations[name].spec.enabled]
@@ -90,13 +92,13 @@ class Worker:
                 continue
             match members[0].spec.kind:
                 case "collector":
-                    add(names[0], Collecting, members[0], self._split(members[0]))
+                    add(members, Collecting, members[0], self._split(members[0]))
                 case "parser":
-                    add(names[0], Parsing, members)
+                    add(members, Parsing, members)
                 case "expert":
-                    add(names[0], Processing, members)
+                    add(members, Processing, members)
                 case "output":
-                    add(names[0], Delivering, members)
+                    add(members, Delivering, members)
         return makers
 
     def _split(self, collector: Station) -> Lines | None:
@@ -110,18 +112,18 @@ class Worker:
             found.add(parser.split)
         return found.pop() if len(found) == 1 else None
 
-    async def _keep(self, name: str, make: Callable[[], Runs]) -> None:
+    async def _keep(self, members: Sequence[Station], make: Callable[[], Runs]) -> None:
         """Run a stage, and run it again when it ends with an error: later each time, and visibly."""
-        loop, station, tries = asyncio.get_running_loop(), self.stations[name], 0
+        loop, station, tries = asyncio.get_running_loop(), members[0], 0
         while not self.site.stopping.is_set():
             runs, began = make(), loop.time()
             if isinstance(runs, Runner):
-                self._readers[name] = runs
+                self._readers[station.name] = runs
             try:
                 await runs.run()
             except Exception as error:  # noqa: BLE001 - the boundary between the daemon and its stages
                 if only := _only_lost(error):
-                    self.log.info("stage_resumed", stage=name, reason=str(only))
+                    self.log.info("stage_resumed", stage=station.name, reason=str(only))
                     await self.site.pause(NUDGE)
                     continue
                 if loop.time() - began > HEALTHY:
@@ -131,7 +133,8 @@ class Worker:
             finally:
                 if isinstance(runs, Runner):
                     await runs.reader.close()
-        station.status.enter("stopped")
+        for member in members:
+            member.status.enter("stopped")
 
     async def _wait_out(self, station: Station, error: Exception, tries: int) -> None:
         """Show why a stage does not run, and wait."""
