@@ -3,16 +3,15 @@
 import os
 import resource
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
 from pipelines import lines
-from programs import asked, entered, finished, running, told, until
+from programs import asked, command, entered, finished, running, told, until
 from services import servers
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(180)]
@@ -30,6 +29,8 @@ stages:
   inbox: {use: collectors.file, with: {path: "in/*", settle: 1ms}, every: 1s, to: rows}
   rows:  {use: parsers.csv, with: {columns: [source.ip, source.port, comment]}, to: dedup}
   dedup: {use: experts.deduplicate, to: files}
+  lists: {use: collectors.file, with: {path: "lists/*", settle: 1ms}, every: 1s, to: parsed}
+  parsed: {use: parsers.json, with: {columns: {port: source.port, comment: comment}}, to: dedup}
   files: {use: outputs.file, with: {path: disk/out.jsonl}}
 """
 
@@ -41,6 +42,7 @@ async def test_a_port_in_use_is_told_with_its_cure_and_taken_when_it_is_free(tmp
         async with running(tmp_path):
             await until(lambda: told(tmp_path, "paused"))
             [push] = [one for one in (await asked(tmp_path))["stages"] if one["stage"] == "push"]
+            _, shown = await command(tmp_path, "status")
             other.close()
             async with aiohttp.ClientSession() as http:
                 await until(lambda: _listens(port))
@@ -51,6 +53,7 @@ async def test_a_port_in_use_is_told_with_its_cure_and_taken_when_it_is_free(tmp
     cause = f"listening on 127.0.0.1:{port}: Address already in use; stop what listens there, or give another `listen`"
     assert (push["state"], push["reason"]) == ("paused", cause)
     assert told(tmp_path, "paused")[0]["error"] == cause
+    assert f"push: {cause}" in shown.splitlines()
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert [event["source.ip"] for event in lines(tmp_path / "out.jsonl")] == ["192.0.2.1"]
 
@@ -70,26 +73,9 @@ def ports(place: Path) -> list[int]:
 
 
 def prepare(place: Path) -> None:
-    for name in ("in", "disk"):
+    for name in ("in", "disk", "lists"):
         (place / name).mkdir(exist_ok=True)
     (place / "pipeline.yaml").write_text(COLLECTED)
-
-
-@contextmanager
-def small_disk(place: Path, size: int) -> Iterator[None]:
-    """Mount a file system of so many bytes."""
-    place.mkdir(exist_ok=True)
-    mount = servers.program("mount", "mount")
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    options = f"size={size},uid={os.geteuid()},mode=0700"
-    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if made.returncode:
-        servers.missing(f"the right to mount a tmpfs ({made.stderr.strip()})", "run the tests as root")
-    try:
-        yield
-    finally:
-        subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
 
 
 def fill(file: Path, left: int = 0) -> None:
@@ -120,9 +106,30 @@ async def test_an_output_that_has_no_room_waits_and_then_writes_all_once(tmp_pat
     assert ports(tmp_path) == list(range(ROWS))
 
 
-async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_it_was_killed(tmp_path: Path) -> None:
+async def test_a_large_report_without_room_is_collected_again_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     prepare(tmp_path)
-    with small_disk(tmp_path / "disk", 4 * 2**20):
+    spooled = tmp_path / "var/spool/parsed"
+    async with running(tmp_path) as process:
+        await finished(tmp_path)
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024 * 1024, hard))
+        rows = [{"port": n, "comment": "x" * 1000} for n in range(ROWS)]
+        (tmp_path / "lists/large.json").write_bytes(orjson.dumps(rows))
+        await until(lambda: told(tmp_path, "collecting_failed"))
+        half = [*spooled.iterdir()]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+        await until(lambda: len(ports(tmp_path)) >= ROWS)
+        await finished(tmp_path)
+
+    assert told(tmp_path, "collecting_failed")[0]["error"] == f"spooling to {spooled}: File too large; make room there"
+    assert half == []
+    assert ports(tmp_path) == list(range(ROWS))
+    assert [*spooled.iterdir()] == []
+
+
+async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_it_was_killed(tmp_path: Path) -> None:
+    with servers.disk(tmp_path / "disk", 4 * 2**20):
+        prepare(tmp_path)
         fill(tmp_path / "disk/other", 64 * 1024)
         bring(tmp_path)
         async with running(tmp_path) as process:
@@ -139,9 +146,21 @@ async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_i
     assert found == list(range(ROWS))
 
 
+async def test_a_log_that_nobody_takes_stops_nothing(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    bring(tmp_path)
+    async with running(tmp_path, log_to=Path("/dev/full")) as process:
+        await until(lambda: len(ports(tmp_path)) >= ROWS)
+        process.terminate()
+        code = await process.wait()
+
+    assert code == 0
+    assert ports(tmp_path) == list(range(ROWS))
+
+
 async def test_a_disk_that_is_full_for_all_that_the_daemon_writes_loses_and_doubles_nothing(tmp_path: Path) -> None:
     place = tmp_path / "all"
-    with small_disk(place, 160 * 2**20):
+    with servers.disk(place, 160 * 2**20):
         prepare(place)
         async with running(place) as process:
             await finished(place)

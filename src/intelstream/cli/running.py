@@ -77,7 +77,9 @@ def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[in
         structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
     if daemon.stopping or not daemon.ready.is_set():
         work.cancel()
-    daemon.stop()
+    if not daemon.stopping:
+        daemon.stop()
+        structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
 
 
 def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:

@@ -61,6 +61,8 @@ class Runner(ABC):
 
     async def read(self) -> list[Entry]:
         """Return what came in, nothing if nothing came."""
+        if self.first.status.state == "starting":
+            self.enter("idle")
         epoch = self.site.transport.client.epoch
         entries = await self._innocent(await self.reader.read(self.ahead))
         if epoch != self.site.transport.client.epoch:

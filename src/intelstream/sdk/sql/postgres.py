@@ -35,6 +35,7 @@ COLUMNS: Final = """
 """
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: classes of what is wrong with the data
 REFUSED: Final = ("22", "23", "44", "54", "P0")
+CHANGED: Final = ("42P01", "42703")  # there is no such table, no such column
 CURES: Final[Mapping[str, str]] = {
     "25006": "name the primary server, this one is a read-only copy",
     "28": "check `username`, `password` and the server's pg_hba.conf",
@@ -47,6 +48,10 @@ CURES: Final[Mapping[str, str]] = {
 SYSTEM_ROOTS: Final = 160000  # libpq that knows `sslrootcert=system`
 NUL: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 ESCAPED_NUL: Final = rb"\1\\\\u0000"
+
+
+class Outdated(Unavailable):
+    """What was known of the server holds no longer: it has closed the connection, or the table is another one."""
 
 
 class Postgres(Database):
@@ -78,10 +83,10 @@ class Postgres(Database):
             known = self._connection
             try:
                 await self._write(names, data)
-            except Unavailable:
-                if known is None or not known.closed:
+            except Outdated:
+                if known is None:
                     raise
-                await self._write(names, data)  # the server had closed an old connection
+                await self._write(names, data)
         if failures:
             raise PartialWrite(failures)
 
@@ -164,8 +169,10 @@ class Postgres(Database):
             if state.startswith(REFUSED):
                 detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
                 raise Rejected(f"{doing}: {said}{detail}") from error
+            lost = self._connection is not None and self._connection.closed
             await self.close()
-            raise Unavailable(f"{doing}: {said}{self._cure(state, said)}") from error
+            kind = Outdated if lost or state in CHANGED else Unavailable
+            raise kind(f"{doing}: {said}{self._cure(state, said)}") from error
         except TimeoutError as error:
             await self.close()
             raise Unavailable(f"{doing}: no answer within {self._wait:g} s") from error

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, field_validator, model_validator
 
 from intelstream import sdk
 from intelstream.errors import Unavailable
@@ -23,6 +23,13 @@ class Params(SqlParams, Selection):
     batch: int = Field(1000, ge=1, le=4096, description="Most events of one write, which is one transaction.")
     _into: Table = PrivateAttr()
 
+    @field_validator("fields")
+    @classmethod
+    def _columns(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if below := [name for name in fields if name.startswith("extra.")]:
+            raise ValueError(f"{below[0]}: all that is below `extra.` is one column; name `extra`")
+        return fields
+
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)
         columns = columns_of((context or {}).get("ontology", STANDARD), self.fields, raw=self.raw)
@@ -32,8 +39,6 @@ class Params(SqlParams, Selection):
     def _one_table(self) -> Self:
         if self.path and "." in self.table:
             raise ValueError("SQLite has no schemas: give the name of the table alone")
-        if below := [name for name in self.fields if name.startswith("extra.")]:
-            raise ValueError(f"{below[0]}: all that is below `extra.` is one column; name `extra`")
         return self
 
     @property
