@@ -1,5 +1,6 @@
 """Processes beside the daemon: what brings one down ends as a dead letter, and the others go on."""
 
+import importlib
 import os
 import signal
 from collections import Counter
@@ -26,9 +27,7 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make the stage importable here and in the processes."""
     monkeypatch.syspath_prepend(PLUGINS)
     monkeypatch.setenv("PYTHONPATH", f"{PLUGINS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    import poisonous  # noqa: PLC0415 - it is there only now
-
-    return poisonous.Poisonous
+    return importlib.import_module("poisonous").Poisonous
 
 
 def write(path: Path, comments: list[str]) -> None:

@@ -237,6 +237,21 @@ async def positions(asker: Asker) -> Any:
     return (await take(asker.transport, "work")).position
 
 
+async def handed_on(asker: Asker) -> Any:
+    await put(asker.transport, "work", 1)
+    entry = await take(asker.transport, "work")
+    asker.lose("EVALSHA")
+    return await asker.transport.hand_on(entry, "quarantine.work")
+
+
+async def tried_alone(asker: Asker) -> Any:
+    await put(asker.transport, "work", 1)
+    entry = await take(asker.transport, "work")
+    await asker.transport.alone("work", entry.id, "")
+    asker.lose("HGET")
+    return await asker.transport.alone("work", entry.id, "")
+
+
 async def making_the_streams(asker: Asker) -> Any:
     asker.lose("XGROUP")
     await asker.transport.open(["new"])
@@ -310,6 +325,8 @@ LOST = {
     "a read": Case(read),
     "a read of what is pending": Case(read_of_what_is_pending),
     "positions": Case(positions, losses=2),
+    "handing an entry on": Case(handed_on, "hand_on"),
+    "trying alone": Case(tried_alone),
     "making streams": Case(making_the_streams),
     "the format": Case(the_format),
     "burying predecessors": Case(burial_of_predecessors),

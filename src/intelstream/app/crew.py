@@ -142,8 +142,8 @@ class Crew:
                 start_new_session=True,  # Ctrl-C is for the daemon alone
             )
         member.pid, member.consumer = process.pid, self._consumer()
+        channel = await Channel.open(mine)
         try:
-            channel = await Channel.open(mine)
             channel.give(pickle.dumps(self._assignment(member, gone)))
             why = await self._follow(member, channel)
             if why:
@@ -179,8 +179,8 @@ class Crew:
         limit = self._limit(member.role)
         counted: dict[str, dict[str, Any]] = {}
         stop = asyncio.create_task(self._tell_stop(channel))
+        patience: float | None = START
         try:
-            patience: float | None = START
             while True:
                 async with asyncio.timeout(patience):
                     said = await channel.hear()

@@ -48,7 +48,7 @@ class Entry:
     frame: bytes
     count: int
     position: str = START
-    tries: int = 0
+    tries: int = field(default=0, compare=False)
 
     @property
     def size(self) -> int:

@@ -48,7 +48,7 @@ async def peek(instance: Instance, stage: str, count: int = 10) -> list[dict[str
 
 
 def _is_counter(key: str) -> bool:
-    return not key.startswith(("s:", "at:", "tries:")) and key not in ("version", "op", "lease")
+    return not key.startswith(("s:", "at:", "tries:", "alone:")) and key not in ("version", "op", "lease")
 
 
 def _messages(entry: Entry) -> list[dict[str, Any]]:
