@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import structlog
@@ -21,17 +21,25 @@ from intelstream.transport.link import Client, ServerTrouble
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
 
+Serve = Callable[[HostSpec, StateDirectory, str | None], AbstractAsyncContextManager[Server]]
+
 
 class Daemon:
-    """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops."""
+    """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops.
 
-    def __init__(self, pipeline: PipelineSpec, host: HostSpec, *, runtime_dir: str | None = None) -> None:
+    `serve` gives the server that it works on.
+    """
+
+    def __init__(
+        self, pipeline: PipelineSpec, host: HostSpec, *, runtime_dir: str | None = None, serve: Serve = serve
+    ) -> None:
         self.pipeline = pipeline
         self.host = host
         self.ready = asyncio.Event()
         self.statuses: dict[str, StageStatus] = {}
         self.server_pid: Callable[[], int | None] = lambda: None
         self._runtime_dir = runtime_dir
+        self._serve = serve
         self._stopping = asyncio.Event()
         self._log = structlog.get_logger()
 
@@ -52,7 +60,7 @@ class Daemon:
             NewerFormat: the data are of a newer version.
         """
         with StateDirectory(self.host.state_dir) as directory:
-            async with serve(self.host, directory, self._runtime_dir) as server:
+            async with self._serve(self.host, directory, self._runtime_dir) as server:
                 self.server_pid = server.pid
                 watch = asyncio.create_task(_forever(server))
                 try:

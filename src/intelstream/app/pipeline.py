@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from intelstream import config
 from intelstream.app.daemon import Daemon
+from intelstream.app.dry import dry_outputs
 from intelstream.errors import Fault
 from intelstream.runtime.plan import plan_text
 from intelstream.runtime.spec import HostSpec, PipelineSpec
@@ -43,6 +44,11 @@ class Pipeline:
         allowed = config.load_host(host, path, state_dir=state_dir, env=environment)
         loaded = config.load(path, allowed, env=environment)
         return cls(loaded.pipeline, allowed, loaded.warnings, loaded.secrets)
+
+    def dry(self) -> Self:
+        """Return it with outputs that only record, in `dry` below the state directory, and queues of its own."""
+        spec = dry_outputs(self.spec, self.host.state_dir / "dry")
+        return replace(self, spec=replace(spec, name=f"{spec.name}-dry"))
 
     def plan(self) -> str:
         """Return the segments, ways and limits that it runs with, as text."""
