@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import pytest
 
+import loopback
 import pipelines
 from intelstream import sdk, testing
 from intelstream.errors import Unavailable
@@ -92,12 +94,16 @@ async def test_what_broke_off_half_way_is_in_once_also_if_others_come_before_it_
 
 
 async def test_what_is_ended_and_comes_again_is_another_one(tmp_path: Path) -> None:
-    Mails.gives, Mails.inbox = "events", {"one": list(range(1, 601))}
+    Mails.gives = "events"
     spec = pipeline(stage("mails", Mails, "shelf"), stage("shelf", Shelf))
-    for times in (1, 2):
-        async with pipelines.run(spec, tmp_path):
-            await until(lambda times=times: not Mails.inbox and len(Shelf.kept) >= 600 * times)
+
+    async def brought(kept: int) -> None:
         Mails.inbox = {"one": list(range(1, 601))}
+        async with pipelines.run(spec, tmp_path):
+            await until(lambda: not Mails.inbox and len(Shelf.kept) >= kept)
+
+    await brought(600)
+    await brought(1200)
 
     assert sorted(Shelf.kept) == sorted([(port, "one") for port in range(1, 601)] * 2)
 
@@ -120,6 +126,27 @@ async def test_nothing_is_fetched_while_the_disk_is_nearly_full(
         assert Shelf.kept == []
         low = False
         await until(lambda: Shelf.kept)
+
+
+async def test_who_pushes_while_the_disk_is_nearly_full_is_told_to_come_back_and_then_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low = True
+    monkeypatch.setattr(BundledServer, "low_on_disk", property(lambda _: low))
+    [port] = loopback.free_ports()
+    params = {"accepts": "events", "listen": f"127.0.0.1:{port}"}
+    spec = pipeline(stage("push", "collectors.api", "shelf", params), stage("shelf", Shelf))
+    event = {"source.ip": "192.0.2.1", "source.port": 1, "comment": "a"}
+    async with pipelines.run(spec, tmp_path) as daemon, aiohttp.ClientSession() as http:
+        await until(lambda: daemon.statuses["push"].state == "running")
+        answers: list[tuple[int, str | None]] = []
+        for low in (True, False):  # noqa: B007 - what the server is asked for
+            async with http.post(f"http://127.0.0.1:{port}/", json=event) as answer:
+                answers.append((answer.status, answer.headers.get("Retry-After")))
+        await until(lambda: Shelf.kept)
+
+    assert answers == [(429, "5"), (202, None)]
+    assert Shelf.kept == [(1, "a")]
 
 
 def test_the_oldest_of_too_many_that_broke_off_are_forgotten() -> None:

@@ -7,7 +7,17 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from intelstream import sdk
 from intelstream.ontology import STANDARD
-from intelstream.sdk.types import Duration, FieldList, FieldMap, FieldName, PartError, PathUnder, Size, WritablePath
+from intelstream.sdk.types import (
+    Duration,
+    FieldList,
+    FieldMap,
+    FieldName,
+    PartError,
+    PathUnder,
+    Rotation,
+    Size,
+    WritablePath,
+)
 
 DURATIONS = {"250ms": 0.25, "15s": 15.0, "10m": 600.0, "1.5h": 5400.0, "1d": 86_400.0, "2w": 1_209_600.0, "90": 90.0}
 SIZES = {"1B": 1, "64KiB": 65_536, "1.5MiB": 1_572_864, "1GiB": 2**30, "1TiB": 2**40, "512": 512}
@@ -161,3 +171,22 @@ def test_parameters_that_hold_a_secret_are_shown_nowhere() -> None:
     assert params.headers == {"k": "s3cret"}
     assert "s3cret" not in repr(params) + str(params) + str(params.model_dump()) + params.model_dump_json()
     assert "'x'" in repr(params)
+
+
+ROTATIONS: dict[str, Rotation | None] = {
+    "never": Rotation(),
+    "1d": Rotation(every=86_400.0),
+    "100MiB": Rotation(size=100 * 2**20),
+    "100": None,
+    "": None,
+    "1x": None,
+}
+
+
+@pytest.mark.parametrize(("text", "rotation"), ROTATIONS.items())
+def test_a_rotation_is_by_time_or_by_size(text: str, rotation: Rotation | None) -> None:
+    if rotation is not None:
+        assert Rotation.read(text) == rotation
+        return
+    with pytest.raises(ValueError, match="expected"):
+        Rotation.read(text)

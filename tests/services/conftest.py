@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services import servers
+from services import postgres, servers
 from services.daemons import servers_of
+from services.postgres import RunningPostgres
 from services.servers import KINDS, RunningServer
 
 
@@ -42,6 +43,20 @@ def _valkey() -> Iterator[RunningServer]:
 def _redis7() -> Iterator[RunningServer]:
     with servers.running("redis7") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[RunningPostgres]:
+    """Debian's PostgreSQL, with whatever tests have left in it."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 96 MiB."""
+    with servers.disk(tmp_path / "disk", 96 * 2**20) as place:
+        yield place
 
 
 @pytest.fixture

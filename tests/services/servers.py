@@ -57,6 +57,26 @@ async def until(condition: Callable[[], bool], what: str, within: float = 30.0) 
         await asyncio.sleep(0.01)
 
 
+@contextmanager
+def disk(place: Path, size: int) -> Iterator[Path]:
+    """Mount a file system of so many bytes, for as long as the context lasts."""
+    mount = program("mount", "mount")
+    as_root: list[str | Path] = [] if os.geteuid() == 0 else [program("sudo", "sudo"), "-n"]
+    options = f"size={size},uid={os.geteuid()},mode=0700"
+    place.mkdir()
+    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if made.returncode:
+        missing(
+            f"the right to mount a tmpfs ({made.stderr.strip()})",
+            "run the tests as root, or with sudo that asks for no password",
+        )
+    try:
+        yield place
+    finally:
+        subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
+
+
 @dataclass
 class RunningServer:
     """A Redis-compatible server with a TCP port and a Unix socket, both private to the tests."""

@@ -5,22 +5,17 @@ import json
 import os
 import random
 import signal
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 import loopback
-from intelstream.app.control import NotRunning, ask
 from pipelines import lines, until
+from programs import asked, entered, finished, running
 
 pytestmark = [pytest.mark.xdist_group("daemon"), pytest.mark.timeout(240)]
 ROWS = 20_000
-COMMAND = "from intelstream.cli import main; main()"
 PIPELINE = """\
 name: kills
 stages:
@@ -48,52 +43,6 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@asynccontextmanager
-async def daemon(directory: Path) -> AsyncGenerator["asyncio.subprocess.Process"]:
-    arguments = ("run", str(directory / "pipeline.yaml"), "--state-dir", str(directory / "var"))
-    log = (directory / "log").open("ab")
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", COMMAND, *arguments, stderr=log, stdout=log)
-    log.close()
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()  # its server ends with it
-        await process.wait()
-
-
-async def asked(directory: Path, path: str = "/status") -> Any:
-    """Ask the daemon until it answers."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await ask(directory / "var", path)
-            except NotRunning:
-                await asyncio.sleep(0.05)
-
-
-async def entered(directory: Path, stage: str, state: str) -> None:
-    """Wait until a stage is in this state."""
-    async with asyncio.timeout(60):
-        while True:
-            stages = (await asked(directory))["stages"]
-            if any((one["stage"], one["state"]) == (stage, state) for one in stages):
-                return
-            await asyncio.sleep(0.05)
-
-
-async def finished(directory: Path) -> None:
-    """Wait until nothing is on its way and the file has what the counters promise."""
-    async with asyncio.timeout(90):
-        while True:
-            status = await asked(directory)
-            queues = await asked(directory, "/queues")
-            waits = {one["stage"]: one["state"] for one in status["stages"]}
-            if waits["inbox"] == "waiting" and not any(one["messages"] or one["retrying"] for one in queues):
-                return
-            await asyncio.sleep(0.1)
-
-
 def verdict(directory: Path) -> dict[str, int]:
     found = [event["comment"] for event in lines(directory / "out.jsonl")]
     return {"lost": ROWS - 1 - len(set(found)), "doubled": len(found) - len(set(found))}
@@ -102,12 +51,12 @@ def verdict(directory: Path) -> dict[str, int]:
 async def test_the_daemon_killed_at_random_moments_loses_and_doubles_nothing(directory: Path) -> None:
     chance = random.Random(7)
     for _ in range(8):
-        async with daemon(directory) as process:
+        async with running(directory) as process:
             await asked(directory)
             await asyncio.sleep(chance.uniform(0.0, 0.5))
             process.send_signal(signal.SIGKILL)
             await process.wait()
-    async with daemon(directory) as process:
+    async with running(directory) as process:
         await finished(directory)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
@@ -117,7 +66,7 @@ async def test_the_daemon_killed_at_random_moments_loses_and_doubles_nothing(dir
 
 async def test_the_server_killed_at_random_moments_loses_and_doubles_nothing(directory: Path) -> None:
     chance = random.Random(11)
-    async with daemon(directory) as process:
+    async with running(directory) as process:
         for _ in range(6):
             status = await asked(directory)
             if pid := status["server"]["pid"]:
@@ -145,7 +94,7 @@ async def test_a_push_that_is_half_in_when_the_daemon_is_killed_is_in_once_when_
 
     async with aiohttp.ClientSession() as http:
         file.write_text(PUSHES.format(port=port, files=NOWHERE))
-        async with daemon(tmp_path) as process:
+        async with running(tmp_path) as process:
             await entered(tmp_path, "push", "running")
             pushed = asyncio.create_task(post(http))
             await entered(tmp_path, "push", "throttled")
@@ -153,7 +102,7 @@ async def test_a_push_that_is_half_in_when_the_daemon_is_killed_is_in_once_when_
             with pytest.raises(aiohttp.ClientConnectionError):
                 await pushed
         file.write_text(PUSHES.format(port=port, files="use: outputs.file, with: {path: out.jsonl}"))
-        async with daemon(tmp_path):
+        async with running(tmp_path):
             await entered(tmp_path, "push", "running")
             assert [await post(http) for _ in range(2)] == [202, 202]
             await until(lambda: len(lines(tmp_path / "out.jsonl")) >= len(events))
@@ -162,9 +111,9 @@ async def test_a_push_that_is_half_in_when_the_daemon_is_killed_is_in_once_when_
 
 
 async def test_a_second_daemon_on_one_state_directory_is_refused(directory: Path) -> None:
-    async with daemon(directory):
+    async with running(directory):
         await asked(directory)
-        async with daemon(directory) as second:
+        async with running(directory) as second:
             code = await second.wait()
 
     assert code == 1

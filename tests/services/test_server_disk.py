@@ -2,8 +2,7 @@
 
 import asyncio
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,31 +11,10 @@ import pytest
 from intelstream.errors import IntelstreamError
 from intelstream.runtime.server import BundledServer
 from intelstream.transport.link import connect
-from services import servers
 from services.daemons import ask, keeping
 from services.servers import until
 
-SIZE = 96 * 2**20
 BALLAST = 32 * 2**20
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 96 MiB."""
-    mount = servers.program("mount", "mount")
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    options = f"size={SIZE},uid={os.geteuid()},mode=0700"
-    place = tmp_path / "disk"
-    place.mkdir()
-    command: list[str | Path] = [*as_root, mount, "-t", "tmpfs", "-o", options, "tmpfs", place]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
-    if made.returncode:
-        servers.missing(
-            f"the right to mount a tmpfs ({made.stderr.strip()})",
-            "run the tests as root, or with sudo that asks for no password",
-        )
-    yield place
-    subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
 
 
 async def write_until_refused(server: BundledServer) -> None:

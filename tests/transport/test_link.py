@@ -13,6 +13,7 @@ import intelstream
 from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.errors import IntelstreamError
 from intelstream.transport import link
+from intelstream.transport import transport as transports
 from intelstream.transport.commit import Answer, Commit
 from intelstream.transport.link import Client, CommandRefused, Link, ServerTrouble, translated
 from intelstream.transport.names import Lane
@@ -197,7 +198,10 @@ async def test_another_incarnation_is_told_from_the_last(own_server: RunningServ
     assert client.run_id != run_id
 
 
-async def test_trouble_is_told_once_and_over_when_nobody_waits(own_server: RunningServer, lane: Lane) -> None:
+async def test_trouble_is_told_once_and_over_when_nobody_waits(
+    own_server: RunningServer, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "SLOWEST", 0.05)
     told: list[str | None] = []
     client = Client(own_server.address)
     transport = Transport(client, lane, "me", lambda trouble: told.append(trouble.code if trouble else None))
@@ -207,10 +211,9 @@ async def test_trouble_is_told_once_and_over_when_nobody_waits(own_server: Runni
     async with asyncio.timeout(10):
         while not told:
             await transport.call("PING")  # others are well, and say so
-    for _ in range(10):
-        await transport.call("PING")
+        while not transport.steady(0.5):  # a worker says that it lives where memory is full, too
+            await transport.call("PING")
     assert told == ["oom"]
-    assert not transport.steady(3600)
     await transport.call("CONFIG", "SET", "maxmemory", "0")
     await admitting
     await client.close()
@@ -249,23 +252,20 @@ async def test_outputs_drain_and_leases_hold_where_memory_is_full(own_server: Ru
 async def test_a_key_that_somebody_else_wrote_costs_no_half_of_a_commit(transport: Transport) -> None:
     await put(transport, "work", 1)
     entry = await take(transport, "work")
-    commits = []
-    for key, add in (
-        (transport.lane.stream("right"), lambda commit: commit.send(("right",), frame(1), 1)),
-        (transport.lane.later("work"), lambda commit: commit.delay("work", frame(1), 1)),
-        (transport.lane.dead("work"), lambda commit: commit.bury("work", frame(1))),
-    ):
+    sent, delayed, buried = (step(transport, entry, 1) for _ in range(3))
+    sent.send(("right",), frame(1), 1)
+    delayed.delay("work", frame(1), 1)
+    buried.bury("work", frame(1))
+    lane = transport.lane
+    for commit, key in ((sent, lane.stream("right")), (delayed, lane.later("work")), (buried, lane.dead("work"))):
         await transport.call("DEL", key)
         await transport.call("SET", key, "not ours")
-        commit = step(transport, entry, 1)
-        add(commit)
-        commits.append(commit)
         with pytest.raises(CommandRefused, match="somebody else wrote it"):
             await transport.commit(commit)
         await transport.call("DEL", key)
 
     assert await ports(transport, "left") == []
-    assert await transport.commit(commits[0]) is Answer.DONE
+    assert await transport.commit(sent) is Answer.DONE
 
 
 async def test_a_step_that_nobody_could_tell_from_its_repetition_is_refused(transport: Transport) -> None:
@@ -291,7 +291,8 @@ def test_what_must_not_be_sent_twice_is_sent_by_scripts_alone() -> None:
     sent: list[str] = []
     for layer in ("transport", "runtime", "app"):
         for file in (folder / layer).rglob("*.py"):
-            words = {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)}
+            constants = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+            words = {one for one in constants if isinstance(one, str)}
             sent += [f"{file.relative_to(folder)}: {word}" for word in words & BANNED]
 
     assert sent == []

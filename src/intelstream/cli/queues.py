@@ -1,6 +1,7 @@
 """Commands on a running instance: what its stages do, what waits, what was given up. None of them changes anything."""
 
 import asyncio
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -24,12 +25,17 @@ def status(state_dir: StateDir = None, json: AsJson = False) -> None:
         show_json(found)
         return
     columns = ("stage", "state", "taken", "sent", "dropped", "dead", "next_run")
-    show_table(found["stages"], columns)
+    show_table([stage | {"next_run": _short(stage["next_run"])} for stage in found["stages"]], columns)
     for stage in found["stages"]:
         if stage["reason"]:
             print(f"{stage['stage']}: {printable(stage['reason'])}")
     if found["server"]["trouble"]:
         print(f"server: {found['server']['trouble']}")
+
+
+def _short(when: str | None) -> str:
+    """Return a time in UTC without its year: so the table has room in 80 columns."""
+    return f"{datetime.fromisoformat(when):%m-%d %H:%M:%SZ}" if when else ""
 
 
 @queue.command("ls")

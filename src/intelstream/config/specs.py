@@ -13,7 +13,7 @@ from intelstream.errors import InvalidValue, UnknownName
 from intelstream.formats.faults import near
 from intelstream.ontology import Event
 from intelstream.runtime.spec import Kind, Retry, StageSpec, kind_of
-from intelstream.sdk import Collector, Duration, Params
+from intelstream.sdk import Collector, Duration, Extra, Params
 from intelstream.sdk.types import FieldMap
 
 TIMES: Final = frozenset({"every", "cron", "timezone", "jitter", "missed", "timeout"})
@@ -38,9 +38,13 @@ def loaded(part: Part, reading: Reading) -> AnyStage | None:
         hint = f"; it is a feed: write `feed: {part.use}`" if is_feed else ""
         reading.faults.add(part.use_place, f"{part.use}: {error}{hint}")
         return None
-    if line := catalog.missing(stage):
-        reading.faults.add(part.use_place, f"{part.use} needs a library that is not installed: {line}")
+    _require(stage.requires, part, reading)
     return stage
+
+
+def _require(extra: Extra | None, part: Part, reading: Reading) -> None:
+    if line := catalog.missing(extra):
+        reading.faults.add(part.use_place, f"{part.use} needs a library that is not installed: {line}")
 
 
 def spec_of(part: Part, stage: AnyStage, reading: Reading) -> StageSpec | None:
@@ -51,6 +55,8 @@ def spec_of(part: Part, stage: AnyStage, reading: Reading) -> StageSpec | None:
             only = " and ".join(f"{kind}s" for kind in sorted(KINDS[key]))
             faults.add((*part.place, key), f"only for {only}; {part.use} is {ARTICLE[kind]}")
     params = _params(part, stage, reading)
+    if params is not None:
+        _require(stage.requires_of(params), part, reading)
     values = faults.check(Values, part.set, (*part.place, "set"), {"ontology": reading.ontology})
     labels = _labels(part, reading)
     every = _every(part, stage, reading)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Literal, TypeVar
 
 import zstandard
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from intelstream.errors import Rejected, Unavailable
 from intelstream.sdk.files import CHUNK, Content, Piece, Spool
+from intelstream.sdk.stage import Params
 from intelstream.sdk.types import Size
 
 T = TypeVar("T")
@@ -56,6 +57,12 @@ Extract = Annotated[
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
     "`auto`, `none` or list of patterns",
 ]
+
+
+class ExtractParams(Params):
+    """Parameters of every collector of what may be packed."""
+
+    extract: Extract = Field("auto", description="What to take out of an archive: patterns of names, or all.")
 
 
 class _Budget:

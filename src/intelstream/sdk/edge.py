@@ -1,5 +1,7 @@
 """What of an event an output writes, and in which shape."""
 
+import csv
+import io
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,11 +14,16 @@ from intelstream.sdk.stage import Params
 from intelstream.sdk.types import FieldList
 
 
-class Form(Params):
-    """Parameters of every output that writes events as JSON, CSV or the like."""
+class Selection(Params):
+    """Parameters of every output that writes fields of events."""
 
     fields: FieldList = Field((), description="The fields to write, in this order; all if none are named.")
     raw: bool = Field(False, description="Whether to write `raw`, as base64.")
+
+
+class Form(Selection):
+    """Parameters of every output that writes events as JSON, CSV or the like."""
+
     hierarchical: bool = Field(False, description="Whether `source.ip` becomes `ip` in an object `source`.")
 
     def shape(self, event: Event) -> dict[str, Any]:
@@ -44,3 +51,20 @@ class Form(Params):
             for event in events:
                 out += dumps(event.fields, None, orjson.OPT_APPEND_NEWLINE)
         return out
+
+    def header(self) -> bytes:
+        """Return the names of `fields` as the first line of a CSV file."""
+        return f"{','.join(self.fields)}\n".encode()
+
+    def rows(self, events: Iterable[Event]) -> bytes:
+        """Return events as CSV (RFC 4180, with line feeds), one per record, `fields` in their order."""
+        text = io.StringIO()
+        shaped = (self.shape(event) for event in events)
+        csv.writer(text, lineterminator="\n").writerows(
+            [_cell(row.get(name, "")) for name in self.fields] for row in shaped
+        )
+        return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

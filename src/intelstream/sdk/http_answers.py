@@ -1,5 +1,6 @@
-"""What the status of an HTTP answer means: a redirect, a refusal, and how long to wait."""
+"""What an HTTP answer means: a redirect, a refusal, how long to wait, and how to ask for what is newer."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -12,6 +13,7 @@ from intelstream.sdk.http_params import shown
 METHOD_CHANGES: Final = frozenset({301, 302, 303})  # what comes after is a GET (RFC 9110, 15.4)
 MOVED: Final = METHOD_CHANGES | {307, 308}
 NO_ENTRY: Final = {401: "`username` and `password`, or `token`", 407: "`proxy`"}
+VALIDATORS: Final = (("etag", "ETag", "If-None-Match"), ("modified", "Last-Modified", "If-Modified-Since"))
 NOT_TAKEN: Final = frozenset({408, 425, 429, 503})  # the server says that it has not taken the request
 BROKEN: Final = 500
 LONGEST_WAIT: Final = 86_400.0  # seconds that a server may ask for with Retry-After
@@ -62,3 +64,14 @@ def retry_after(text: str, now: datetime) -> float | None:
         return None
     seconds = (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds()
     return min(max(seconds, 0.0), LONGEST_WAIT)
+
+
+def validators(url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return what is to be kept of an answer, so that only something newer is asked for (RFC 9110, 8.8)."""
+    return {"url": url} | {name: headers[header] for name, header, _ in VALIDATORS if header in headers}
+
+
+def conditions(url: str, kept: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that ask for something newer than what was kept (RFC 9110, 13.1); none for another URL."""
+    known = kept if kept.get("url") == url else {}
+    return {ask: known[name] for name, _, ask in VALIDATORS if name in known}

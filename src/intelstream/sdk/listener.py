@@ -2,79 +2,31 @@
 
 import asyncio
 import hmac
-import ipaddress
 import os
-import re
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Annotated, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import orjson
 from aiohttp import web
-from pydantic import AfterValidator, Field, model_validator
 
 from intelstream.errors import Unavailable
 from intelstream.ontology import Report
 from intelstream.sdk.context import StageContext
 from intelstream.sdk.files import LARGE, Content, Spool, digest_of
-from intelstream.sdk.stage import Params
-from intelstream.sdk.types import Duration, Secret, Size
+from intelstream.sdk.listener_params import ListenerParams, endpoint
 
+__all__ = ["Cursor", "Given", "Listener", "ListenerParams", "Said"]
 OPEN: Final = 50  # requests at a time; further ones are told to come back
 SLOWEST: Final = 300.0  # seconds for a body to come
 SOON: Final = "5"  # seconds after which a sender is to try again
 LONGEST_KEY: Final = 255
 KEYS: Final = 500  # Idempotency-Keys that are remembered
+DIGITS: Final = 16  # of a digest
 LINGERING: Final = 1.0  # seconds for a sender to notice that it is refused
 SHUTDOWN: Final = 5.0  # seconds for the last answers
-
-
-def _listen(text: str) -> str:
-    endpoint(text)
-    return text
-
-
-def endpoint(text: str) -> tuple[str, int]:
-    """Return host and port of `127.0.0.1:8401` or `[::1]:8401`."""
-    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\]:(\d{1,5})|([A-Za-z0-9._-]+):(\d{1,5})", text)
-    if not found or not 0 < int(found[2] or found[4]) < 65_536:  # noqa: PLR2004
-        raise ValueError("expected an address such as 127.0.0.1:8401")
-    return found[1] or found[3], int(found[2] or found[4])
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _path(text: str) -> str:
-    if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", text):
-        raise ValueError("expected a path such as /push")
-    return text
-
-
-class ListenerParams(Params):
-    """Parameters of every stage that listens for HTTP requests."""
-
-    listen: Annotated[str, AfterValidator(_listen), "host:port"] = Field(
-        "127.0.0.1:8401", description="Where to listen; beyond the own host only with a `token`."
-    )
-    path: Annotated[str, AfterValidator(_path), "path"] = Field("/", description="Path of the URL to post to.")
-    token: Secret | None = Field(None, description="What senders must show as `Authorization: Bearer …`.")
-    max_bytes: Size = Field(Size("64MiB"), description="Largest request taken.")
-    timeout: Duration = Field(Duration("30s"), description="How long a request waits to be taken.")
-
-    @model_validator(mode="after")
-    def _guarded(self) -> "ListenerParams":
-        host, _ = endpoint(self.listen)
-        if not is_loopback(host) and not (self.token and self.token.get_secret_value()):
-            raise ValueError(f"listening on {host}, others can reach it: give a `token`")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +40,11 @@ class Said:
 
 ACCEPTED: Final = Said(202)
 STOPPING: Final = Said(503, "the stage stops; send it again")
+REUSED: Final = Said(422, "this Idempotency-Key came with other content before; give each request one of its own")
 
 
 class Cursor(TypedDict):
-    """What a listener remembers with each commit: digests of the newest Idempotency-Keys."""
+    """What a listener remembers with each commit: digests of the newest Idempotency-Keys, each before its content's."""
 
     keys: list[str]
 
@@ -107,7 +60,7 @@ class Given:
     digest: str
     key: str | None
     said: asyncio.Future[Said]
-    remember: Callable[[str], None]
+    remember: Callable[[str, str], None]
     cursor: Cursor = field(default_factory=lambda: Cursor(keys=[]))
     taken: bool = False
     withdrawn: bool = False
@@ -115,7 +68,7 @@ class Given:
     async def accept(self) -> None:
         """Answer that it is taken."""
         if self.key:
-            self.remember(self.key)
+            self.remember(self.key, self.digest)
         self.answer(ACCEPTED)
 
     def answer(self, said: Said) -> None:
@@ -134,7 +87,7 @@ class Listener:
         self._token = params.token.get_secret_value().encode() if params.token else b""
         self._waiting: asyncio.Queue[Given] = asyncio.Queue()
         self._given: set[Given] = set()
-        self._committed: deque[str] = deque(maxlen=KEYS)
+        self._committed: dict[str, str] = {}
         self._open = 0
         self._stopping = False
 
@@ -173,20 +126,23 @@ class Listener:
         Those given out before that nobody has answered were lost with their commit: their senders are told so.
         """
         self._dismiss(taken=True)
-        self._committed = deque(cursor["keys"] if cursor else (), maxlen=KEYS)
+        self._committed = {one[:DIGITS]: one[DIGITS:] for one in (cursor["keys"] if cursor else ())}
         while True:
             given = await self._waiting.get()
             if given.withdrawn:
                 continue
             given.taken = True
-            if given.key in self._committed:
-                given.answer(ACCEPTED)
+            if given.key and (content := self._committed.get(given.key)) is not None:
+                given.answer(ACCEPTED if content == given.digest else REUSED)
                 continue
-            given.cursor["keys"] = [*self._committed, *([given.key] if given.key else [])][-KEYS:]
+            keys = [key + content for key, content in self._committed.items()]
+            given.cursor["keys"] = [*keys, *([given.key + given.digest] if given.key else [])][-KEYS:]
             yield given
 
-    def _remember(self, key: str) -> None:
-        self._committed.append(key)
+    def _remember(self, key: str, content: str) -> None:
+        self._committed[key] = content
+        if len(self._committed) > KEYS:
+            del self._committed[next(iter(self._committed))]
 
     def _dismiss(self, *, taken: bool) -> None:
         for given in self._given:

@@ -177,6 +177,11 @@ class Stage(ABC, Generic[P]):
         """Return the named ways out that the stage has with these parameters, besides `default`."""
         return cls.paths
 
+    @classmethod
+    def requires_of(cls, params: ParamsOf) -> Extra | None:  # noqa: ARG003 - for stages that have a choice of libraries
+        """Return the optional library that these parameters ask for, besides what the class `requires`."""
+        return None
+
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """Acquire before `yield`, release after it. Override for files, sockets, optional libraries."""

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from glob import escape
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from intelstream.errors import Unavailable
+from intelstream.sdk.context import StageContext
 from intelstream.sdk.listing import HEAD, Found, digest, find, reading
 
 PIECE: Final = 2**20  # bytes at a time; a line that is longer is cut
@@ -19,6 +20,36 @@ class Mark(NamedTuple):
     inode: int
     offset: int
     head: str
+
+
+class Added(NamedTuple):
+    """Lines that were added to a file, and how far all files have been read by now, in a form that JSON can hold."""
+
+    found: Found
+    lines: bytes
+    followed: dict[str, list[Any]]
+
+
+async def added(
+    ctx: StageContext,
+    files: Sequence[Found],
+    followed: Mapping[str, Sequence[Any]],
+    unreadable: Callable[[Found, OSError], None],
+) -> AsyncIterator[Added]:
+    """Yield what has been added to files since; one that cannot be read is told to `unreadable`."""
+    known = {path: Mark(*mark) for path, mark in followed.items()}
+    going = await ctx.in_thread(resumed, files, known)
+    marks = {str(found.path): mark for found, mark in going}
+    for found, mark in going:
+        steps = pieces(found, mark)
+        try:
+            while step := await ctx.in_thread(next, steps, None):
+                lines, marks[str(found.path)] = step
+                yield Added(found, lines, {path: [*one] for path, one in marks.items()})
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unreadable(found, error)
 
 
 def resumed(files: Sequence[Found], marks: Mapping[str, Mark]) -> list[tuple[Found, Mark]]:

@@ -285,7 +285,7 @@ async def test_what_has_the_same_content_begins_as_the_same_delivery(accepts: st
 
 async def test_a_key_is_known_after_a_restart_and_only_so_many_are_kept() -> None:
     async with pushing() as pushed:
-        pushed.run.state["cursor"] = {"keys": [f"{number:016x}" for number in range(499)]}
+        pushed.run.state["cursor"] = {"keys": [f"{number:016x}{0:016x}" for number in range(499)]}
         async with pushed.running():
             for key in ("a", "b"):
                 await pushed.post(b"one", {"Idempotency-Key": key})
@@ -294,7 +294,16 @@ async def test_a_key_is_known_after_a_restart_and_only_so_many_are_kept() -> Non
 
         keys = pushed.run.state["cursor"]["keys"]
         assert len(pushed.taken) == 2
-        assert (len(keys), keys[0]) == (500, f"{1:016x}")
+        assert (len(keys), keys[0]) == (500, f"{1:016x}{0:016x}")
+
+
+async def test_a_key_that_comes_with_other_content_is_refused_since_that_would_be_lost() -> None:
+    async with pushing() as pushed, pushed.running():
+        answers = [await pushed.post(body, {"Idempotency-Key": "a"}) for body in (b"one", b"two", b"one")]
+
+        assert [status for status, _ in answers] == [202, 422, 202]
+        assert answers[1][1]["detail"].startswith("this Idempotency-Key came with other content before")
+        assert pushed.taken == [b"one"]
 
 
 # -- starting -----------------------------------------------------------------------------------------------

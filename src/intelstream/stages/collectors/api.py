@@ -40,21 +40,21 @@ class Api(sdk.Collector[Params]):
 
     The answer is 202 when what was posted is safe, so that the sender may delete it. What was answered otherwise,
     or not at all, may be sent again: with the same `Idempotency-Key` it is not taken twice, as long as the key is
-    among the last 500. While there is no room for more the answer is 429. Events come as an object, an array, or one
-    object per line; if one is wrong, all are refused. There is no TLS here: put a reverse proxy in front where the
-    network is not yours.
+    among the last 500. Other content with such a key is refused with 422; while there is no room for more the answer
+    is 429. Events come as an object, an array, or one object per line; if one is wrong, all are refused. There is no
+    TLS here: put a reverse proxy in front where the network is not yours.
     """
 
     mode = "listen"
-
-    @classmethod
-    def gives_of(cls, params: sdk.Params) -> Literal["reports", "events"]:
-        return "events" if isinstance(params, Params) and params.accepts == "events" else "reports"
 
     def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
         super().__init__(params, ctx)
         self.durable = params.durable == "fsync"
         self.listener = Listener(ctx, params)
+
+    @classmethod
+    def gives_of(cls, params: sdk.Params) -> Literal["reports", "events"]:
+        return "events" if isinstance(params, Params) and params.accepts == "events" else "reports"
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:

@@ -98,37 +98,37 @@ class Url(sdk.Expert[Params]):
             for side in self.sides:
                 url = event.fields.get(side.url)
                 if url is not None and (parts := split(url)):
-                    self.place(event, side, parts)
+                    self._place(event, side, parts)
                     scheme = scheme or parts.scheme
             if scheme:
-                self.classify(event, scheme)
+                self._classify(event, scheme)
             yield event
 
-    def place(self, event: Event, side: Side, parts: Parts) -> None:
+    def _place(self, event: Event, side: Side, parts: Parts) -> None:
         fields, replaces = event.fields, self.replaces
         _, user, host, is_address, port, path = parts
         if port is not None and side.port is not None and (replaces or side.port not in fields):
             fields[side.port] = port  # a port by construction
-        self.put(event, side.ip if is_address else side.fqdn, host)
+        self._put(event, side.ip if is_address else side.fqdn, host)
         if path is not None:
-            self.put(event, side.path, path)
+            self._put(event, side.path, path)
         if user is not None:
-            self.put(event, side.account, user)
+            self._put(event, side.account, user)
 
-    def put(self, event: Event, key: Any, value: str) -> None:
+    def _put(self, event: Event, key: Any, value: str) -> None:
         if key is not None and (self.replaces or key not in event.fields):
             try:
                 event[key] = value
             except InvalidValue:
                 return  # the host of a URL may be neither a name nor an address
 
-    def classify(self, event: Event, scheme: str) -> None:
+    def _classify(self, event: Event, scheme: str) -> None:
         fields, replaces = event.fields, self.replaces
         application, transport = self.protocol
         if application is not None and (replaces or application not in fields):
             if known := APPLICATION.get(scheme):
                 fields[application] = known
             else:
-                self.put(event, application, scheme)
+                self._put(event, application, scheme)
         if transport is not None and scheme in CARRIED_BY and (replaces or transport not in fields):
             fields[transport] = CARRIED_BY[scheme]

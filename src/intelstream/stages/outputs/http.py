@@ -8,8 +8,8 @@ import orjson
 from pydantic import Field, model_validator
 
 from intelstream import sdk
-from intelstream.errors import PartialWrite, Rejected, StageError, Unavailable
 from intelstream.ontology import Event
+from intelstream.sdk.delivering import each
 from intelstream.sdk.edge import Form
 from intelstream.sdk.http import Client, HttpParams
 
@@ -47,33 +47,12 @@ class Http(sdk.Output[Params]):
 
     async def write(self, batch: sdk.Batch) -> None:
         if self.params.format == "json":
-            await self._each(batch)
+            await each(self.ctx, batch, self._one)
         elif self.params.format == "json_lines":
             await self._send(batch.events, bytes(self.params.lines(batch)), "application/x-ndjson")
         else:
             body = orjson.dumps([self.params.shape(event) for event in batch])
             await self._send(batch.events, body, "application/json")
-
-    async def _each(self, batch: sdk.Batch) -> None:
-        if len(batch) == 1:
-            await self._one(batch.events[0])
-            return
-        failures: dict[int, StageError] = {}
-
-        async def attempt(item: tuple[int, Event]) -> None:
-            place, event = item
-            try:
-                await self._one(event)
-            except (Unavailable, Rejected) as error:
-                failures[place] = error
-            except StageError as error:
-                failures[place] = Rejected(str(error))  # taken or not: it is not to be tried again
-
-        await self.ctx.concurrently(attempt, enumerate(batch), limit=10)
-        if len(failures) == len(batch) and all(isinstance(error, Unavailable) for error in failures.values()):
-            raise failures[0]  # the stage waits, as it would with one
-        if failures:
-            raise PartialWrite(failures)
 
     async def _one(self, event: Event) -> None:
         await self._send([event], self.params.encode(event), "application/json")

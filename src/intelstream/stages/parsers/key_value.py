@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from intelstream import sdk
 from intelstream.sdk.columns import Column, ColumnMap
 from intelstream.sdk.linetable import LineParams, LineTable
 
@@ -23,8 +24,8 @@ class KeyValue(LineTable[Params]):
     What is no pair is left out, such as the head of a syslog line. Of a key that comes twice the first counts.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
+        super().__init__(params, ctx)
         pair, separator, quote = (re.escape(text) for text in self._marks())
         self._next = re.compile(f"{pair}|{separator}")
         self._quoted = re.compile(rf"{quote}((?:[^{quote}\\]|\\.)*+){quote}(?={pair}|$)") if quote else None

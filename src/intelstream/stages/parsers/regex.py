@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from intelstream import sdk
 from intelstream.errors import InvalidValue
 from intelstream.sdk.columns import Column, ColumnMap
 from intelstream.sdk.linetable import LineParams, LineTable
@@ -29,8 +30,8 @@ class Regex(LineTable[Params]):
     A line that does not look so is an error; `only_rows` and `not_rows` leave out lines that are no rows.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, params: Params, ctx: sdk.StageContext) -> None:
+        super().__init__(params, ctx)
         self._pattern = Pattern(self.params.pattern)
         self._groups = [self._pattern.groups[name] for name in self.sources]
 

@@ -41,6 +41,9 @@ class Turris(TextTable[Params]):
     A kind that is new to us makes an event of type `other` with its name as `classification.identifier`.
     """
 
+    def columns(self) -> Iterable[tuple[str, Column | None]]:
+        return ("Address", None), ("Tags", None)
+
     @property
     def split(self) -> sdk.Lines | None:
         if super().split is None:
@@ -49,9 +52,6 @@ class Turris(TextTable[Params]):
         return sdk.Lines(
             header=params.skip_lines, titled=True, quoted=True, comment=params.comment, longest=params.max_row_bytes
         )
-
-    def columns(self) -> Iterable[tuple[str, Column | None]]:
-        return ("Address", None), ("Tags", None)
 
     def records(self, report: Report) -> Iterator[sdk.Row]:
         found = Delimited(comment=self.params.comment, longest=self.params.max_row_bytes)
