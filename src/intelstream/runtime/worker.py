@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -157,7 +157,7 @@ class Worker:
         self.keeper.stages = [name for names in self._running for name in names]
 
     @staticmethod
-    async def _cancelled(*tasks: "asyncio.Task[None] | asyncio.Task[bool]") -> None:
+    async def _cancelled(*tasks: "asyncio.Task[Any]") -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
