@@ -1,14 +1,20 @@
-# All tasks. `make run` and `make test` make what they need; CI runs exactly `make check test`.
+# All tasks. `make run` and `make test` make what they need; CI runs exactly `make check test`, and a small `make prove`.
 BIN := .venv/bin
 PYTHON ?= python3
+EVENTS ?= 100000
+KILLS ?= 100
+SEED ?= 1
 
-.PHONY: run check test image-test generate docs bench fuzz clean
+.PHONY: run check test prove image-test generate docs bench fuzz clean
 
 run: .venv/run
 	$(BIN)/intelstream run config/demo.yaml
 
 test: .venv/dev
 	$(BIN)/pytest
+
+prove: .venv/run
+	$(BIN)/intelstream prove --events $(EVENTS) --kills $(KILLS) --seed $(SEED)
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

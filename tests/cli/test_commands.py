@@ -12,6 +12,7 @@ from cli.conftest import Run
 COMMANDS = (
     ("run",),
     ("check",),
+    ("prove",),
     ("try",),
     ("schema",),
     ("status",),

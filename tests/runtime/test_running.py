@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from intelstream.errors import InvalidValue, Rejected, Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime.server import BundledServer
 from intelstream.runtime.spec import Retry
+from intelstream.transport.link import BLOCK
 from pipelines import lines, pipeline, stage, until
 
 ROWS = {"columns": ["source.ip", "source.port", "comment"]}
@@ -96,6 +98,60 @@ class Push(sdk.Collector[sdk.Params]):
         self.told.append("after_commit")
 
 
+class Pushes(sdk.Collector[sdk.Params]):
+    """Gives two events one after the other, and wants to hear when each is safe."""
+
+    mode = "stream"
+    durable = True
+    told: ClassVar[list[int]] = []
+
+    async def collect(self, cursor: int | None) -> AsyncIterator[sdk.Collected]:
+        for number in range((cursor or 0) + 1, 3):
+            yield testing.event({"source.port": number})
+            yield sdk.Commit(cursor=number, after_commit=partial(self.tell, number))
+        await self.ctx.sleep(3600)
+
+    async def tell(self, number: int) -> None:
+        self.told.append(number)
+
+
+class Waiting(sdk.Expert[sdk.Params]):
+    """Holds what it gets until its timer says so."""
+
+    stateful = True
+    timer = 0.2
+
+    async def process(self, batch: sdk.Batch) -> AsyncIterator[Event]:
+        held = (await batch.state.get("held")) or []
+        for event in batch:
+            batch.drop(event, "held")
+        batch.state.set("held", [*held, *(event["source.port"] for event in batch)])
+        return
+        yield
+
+    async def on_timer(self, batch: sdk.Batch) -> AsyncIterator[Event]:
+        if held := await batch.state.get("held"):
+            batch.state.set("held", None)
+            for port in held:
+                yield testing.event({"source.port": port}, id=f"held {port}")
+
+
+async def test_a_timer_goes_on_while_nothing_comes_in(tmp_path: Path) -> None:
+    write_rows(tmp_path / "in.csv", 3)
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv"), "settle": "1ms"}, every=3600.0),
+        stage("rows", "parsers.csv", "waiting", ROWS),
+        stage("waiting", Waiting, "files"),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: daemon.statuses["waiting"].dropped == 3)
+        await until(lambda: len(lines(out)) == 3, within=BLOCK - 1)
+
+    assert sorted(ports(out)) == [0, 1, 2]
+
+
 async def test_a_sender_hears_of_a_commit_when_the_server_that_took_it_has_it_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +169,27 @@ async def test_a_sender_hears_of_a_commit_when_the_server_that_took_it_has_it_on
         await until(lambda: len(Push.told) == 2 and lines(out))
 
     assert Push.told == ["barrier for 40 digits", "after_commit"]
+
+
+async def test_a_stream_goes_on_soon_after_the_disk_could_not_be_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barrier, failures = BundledServer.barrier, ["once"]
+
+    async def failing(server: BundledServer, run_id: str | None = None) -> None:
+        if failures:
+            raise Unavailable(f"syncing to disk: {failures.pop()}")
+        await barrier(server, run_id)
+
+    monkeypatch.setattr(BundledServer, "barrier", failing)
+    Pushes.told = []
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(stage("push", Pushes, "files"), stage("files", "outputs.file", None, {"path": str(out)}))
+    async with pipelines.run(spec, tmp_path):
+        await until(lambda: len(lines(out)) == 2 and Pushes.told)
+
+    assert sorted(ports(out)) == [1, 2]
+    assert Pushes.told == [2]
 
 
 async def test_rows_of_a_file_come_out_once_also_after_a_restart(tmp_path: Path) -> None:

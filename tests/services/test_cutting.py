@@ -7,7 +7,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from services.cutting import CuttingProxy, cutting_proxy
+from intelstream.app.prove.proxy import CuttingProxy, cutting_proxy
 from services.servers import RunningServer
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.transport import keeper
 from intelstream.transport.commit import Answer, Commit
 from intelstream.transport.keeper import Keeper, Pulse
@@ -16,7 +17,6 @@ from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
 from intelstream.transport.transport import Transport
 from services import servers
-from services.cutting import cutting_proxy
 from services.servers import KINDS, RunningServer, until
 from transport.steps import frame, numbers_of, ports, put, step, take, worker
 

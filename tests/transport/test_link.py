@@ -10,6 +10,7 @@ import pytest
 from redis import exceptions
 
 import intelstream
+from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.errors import IntelstreamError
 from intelstream.transport import link
 from intelstream.transport import transport as transports
@@ -18,7 +19,6 @@ from intelstream.transport.link import Client, CommandRefused, Link, ServerTroub
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
 from services import servers
-from services.cutting import cutting_proxy
 from services.servers import KINDS, RunningServer
 from transport.steps import frame, ports, put, step, take, worker
 

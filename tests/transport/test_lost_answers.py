@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.transport import keeper
 from intelstream.transport.commit import Commit
 from intelstream.transport.keeper import Keeper
@@ -17,7 +18,6 @@ from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
 from intelstream.transport.transport import Transport
-from services.cutting import cutting_proxy
 from services.servers import RunningServer
 from transport.steps import body, everything, frame, numbers_of, put, step, take, worker
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -25,6 +25,8 @@ from intelstream.runtime.worker import Change, Worker
 from intelstream.transport.link import Client, ServerTrouble
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
+
+Serve = Callable[[HostSpec, StateDirectory, str | None], AbstractAsyncContextManager[Server]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ class Staff:
 
 
 class Daemon:
-    """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops."""
+    """A pipeline on this host. `stop` ends it between two frames; so does cancelling `run`, or at once if it stops.
+
+    `serve` gives the server that it works on, `source` reads the pipeline again.
+    """
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Daemon:
         host: HostSpec,
         *,
         runtime_dir: str | None = None,
+        serve: Serve = serve,
         log_level: str = "info",
         source: Callable[[], PipelineSpec] | None = None,
     ) -> None:
@@ -76,6 +82,7 @@ class Daemon:
         self.statuses: dict[str, StageStatus] = {}
         self.server_pid: Callable[[], int | None] = lambda: None
         self._runtime_dir = runtime_dir
+        self._serve = serve
         self._stopping = asyncio.Event()
         self._log_level = log_level
         self._source = source
@@ -100,7 +107,7 @@ class Daemon:
             NewerFormat: the data are of a newer version.
         """
         with StateDirectory(self.host.state_dir) as directory:
-            async with serve(self.host, directory, self._runtime_dir) as server:
+            async with self._serve(self.host, directory, self._runtime_dir) as server:
                 self.server_pid = server.pid
                 watch = asyncio.create_task(_forever(server))
                 try:

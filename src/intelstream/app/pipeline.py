@@ -8,6 +8,7 @@ from typing import Self
 
 from intelstream import config
 from intelstream.app.daemon import Daemon
+from intelstream.app.dry import dry_outputs
 from intelstream.errors import Fault
 from intelstream.runtime.plan import plan_text
 from intelstream.runtime.spec import HostSpec, PipelineSpec
@@ -54,6 +55,15 @@ class Pipeline:
             return config.load(path, allowed, env=environment).pipeline
 
         return cls(loaded.pipeline, allowed, loaded.warnings, loaded.secrets, again)
+
+    def dry(self) -> Self:
+        """Return it with outputs that only record, in `dry` below the state directory, and queues of its own."""
+
+        def dried(spec: PipelineSpec) -> PipelineSpec:
+            return replace(dry_outputs(spec, self.host.state_dir / "dry"), name=f"{spec.name}-dry")
+
+        source = self.source
+        return replace(self, spec=dried(self.spec), source=(lambda: dried(source())) if source else None)
 
     def plan(self) -> str:
         """Return the segments, ways and limits that it runs with, as text."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from intelstream.cli import catalogue, queues, running, scaffold, trying
+from intelstream.cli import catalogue, proving, queues, running, scaffold, trying
 
 app = typer.Typer(
     name="intelstream",
@@ -31,6 +31,7 @@ def _main(
 
 app.command("run")(running.run)
 app.command("check")(running.check)
+app.command("prove")(proving.prove)
 app.command("try")(trying.try_stage)
 app.command("schema")(catalogue.schema)
 app.command("status")(queues.status)

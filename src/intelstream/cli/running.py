@@ -21,10 +21,13 @@ File = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=Fa
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(
+def run(  # noqa: PLR0917 - the options of a command
     file: File,
     state_dir: StateDir = None,
     host: Host = None,
+    dry_outputs: Annotated[
+        bool, typer.Option("--dry-outputs", help="Record in `dry` below the state directory instead of delivering.")
+    ] = False,
     log_format: Annotated[str, typer.Option(help="`console`, `json`, or `auto`: JSON where nobody looks on.")] = "auto",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     workers: Annotated[
@@ -36,9 +39,14 @@ def run(
     What the stages have in hand is finished, within 30 s. A second Ctrl-C or SIGTERM ends that at once: it stays
     pending for the next start, and the exit code is 130 or 143. SIGHUP reads the file again, as `reload` does.
 
+    With --dry-outputs it may stand beside another daemon of the same file, with a --state-dir of its own: its queues
+    are its own, outputs write JSON lines, one file each. Collectors fetch for real, and delete what they are told to.
+
     Example: intelstream run config/demo.yaml
     """
     pipeline = Pipeline.load(file, host=host, state_dir=state_dir, workers=workers)
+    if dry_outputs:
+        pipeline = pipeline.dry()
     live = sys.stderr.isatty()
     json = log_format == "json" or (log_format == "auto" and not live)
     shown = Live(terminal=live)

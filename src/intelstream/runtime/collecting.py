@@ -26,6 +26,7 @@ from intelstream.transport.transport import STATE
 CURSOR, RUN, NEXT, PARTS = "cursor", "run", "next", "parts"
 RETRY: Final = 60.0  # seconds until a source that was away is asked again; longer each time
 RETRY_MOST: Final = 3600.0
+SYNC_RETRY: Final = 1.0
 
 
 class Collecting:
@@ -279,8 +280,15 @@ class Collecting:
         self.unfinished.keep(parts, ends=ends)
         if until.after_commit:
             if self.durable:
-                await self.site.barrier(acknowledging)
+                await self._sync(acknowledging)
             await until.after_commit()
+
+    async def _sync(self, acknowledging: str) -> None:
+        """Wait for the disk. If that fails it is our server's trouble, not the source's: it is asked again soon."""
+        try:
+            await self.site.barrier(acknowledging)
+        except Unavailable as down:
+            raise Unavailable(str(down), retry_after=down.retry_after or SYNC_RETRY) from down
 
     async def _settle(self, commit: Commit) -> None:
         answer = await self.site.transport.commit(commit, admits=True, on_hold=self.station.status.hold)

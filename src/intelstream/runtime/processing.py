@@ -15,6 +15,7 @@ from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
 from intelstream.sdk import Batch, Expert, State
 from intelstream.transport.commit import Commit, Entry
 from intelstream.transport.frames import COMMIT, FrameBroken, decode, is_delayed
+from intelstream.transport.link import BLOCK
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class Processing(Runner):
 
     async def _one_by_one(self) -> None:
         timer = self.experts[0].timer
+        self.wait = BLOCK if timer is None else min(BLOCK, timer)  # time goes on where nothing comes
         clock = asyncio.get_running_loop().time
         fired = clock()
         while not self.first.stopping.is_set():

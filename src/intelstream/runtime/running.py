@@ -10,6 +10,7 @@ from intelstream.runtime.station import Lost, Site, Station, Stopped
 from intelstream.runtime.status import StateName
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import FrameBroken, is_report, unpack
+from intelstream.transport.link import BLOCK
 from intelstream.transport.reader import Reader
 
 SUSPECT: Final = 2  # workers gone after which an entry is one
@@ -36,6 +37,7 @@ class Runner(ABC):
     """Runs a stage, or a segment of stages, from the streams of its members until the worker stops."""
 
     ahead = 4  # entries read at once
+    wait = BLOCK  # seconds for which a read waits for them
 
     def __init__(self, site: Site, stations: Sequence[Station]) -> None:
         self.site = site
@@ -64,7 +66,7 @@ class Runner(ABC):
         if self.first.status.state == "starting":
             self.enter("idle")
         epoch = self.site.transport.client.epoch
-        entries = await self._innocent(await self.reader.read(self.ahead))
+        entries = await self._innocent(await self.reader.read(self.ahead, self.wait))
         if epoch != self.site.transport.client.epoch:
             self.reader.forget(entries)
             raise Lost(f"{self.name}: the server has been restarted")

@@ -1,44 +1,22 @@
 """Files that grow by exactly what is committed, whenever the writer is killed; they rotate, and have one writer."""
 
-import errno
-import fcntl
 import os
 import re
-import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from intelstream.errors import Unavailable
 from intelstream.sdk.context import Log
+from intelstream.sdk.growing import Buffer, Grown, beside, end_of, existing, fit, inode_of, locked, told
 from intelstream.sdk.journal import Journal, sync
 
 OPEN: Final = 64  # files that stay open, and known to the state
+MOVED: Final = "its last lines may come again in the new file; rename files within their directory, or use `rotate`"
 SURE: Final = 10.0  # seconds after which a commit cannot be undone by what a server forgets in a crash
-KEPT: Final = 10  # tails cut off that are kept
-
-
-Buffer = bytes | bytearray
-
-
-@dataclass(slots=True)
-class Grown:
-    """One file: `length` is what of it is committed, `since` when this generation of it began."""
-
-    path: str
-    number: int
-    inode: int
-    length: int
-    generation: int
-    since: float
-    doubt: int | None = None  # where a write may begin that was not committed
-
-    def saved(self) -> list[Any]:
-        return [self.generation, self.inode, self.length, self.since]
 
 
 class Appender:
@@ -53,10 +31,12 @@ class Appender:
     def __init__(self, name: str, directory: Path, log: Log, *, every: float = 0, size: int = 0) -> None:
         self._name = name
         self._directory = directory
+        self._aside = directory / "cut"
         self._log = log
         self._every, self._size = every, size
         self._open: OrderedDict[str, Grown] = OrderedDict()
         self._journal = Journal(name, directory)
+        self._moved: dict[str, tuple[int, int]] = {}  # what the journal has of files that have another name by now
         self._since: dict[str, float] = {}  # path -> when it was first added to, if the journal has it
         self._changed: set[Path] = set()  # directories with names that are not on the disk yet
         self._lock = threading.Lock()
@@ -73,24 +53,29 @@ class Appender:
             self._journal.read()
             files = saved["files"] if saved and saved["name"] == self._name else {}
             for path, entry in files.items():
-                with _told(path):
+                with told(path):
                     self._resume(path, *entry)
+            self._moved = {
+                path: (inode, base)
+                for path, (inode, base) in self._journal.files.items()
+                if inode not in (inode_of(path), *files.get(path, ())[1:2])
+            }
 
-    def _resume(self, path: str, generation: int, inode: int, length: int, since: float) -> None:
+    def _resume(self, path: str, generation: int, inode: int, length: int, since: float, end: str = "") -> None:
         rotated = f"{path}.{generation:06d}"
-        if inode == _inode(path):
+        if inode == inode_of(path):
             self._take(path, generation, length, since)
-        elif inode == _inode(rotated):  # a rotation that was not committed, nor then what followed it
+        elif inode == inode_of(rotated):  # a rotation that was not committed, nor then what followed it
             self._cut(rotated, length)
             known, base = self._journal.files.get(path, (0, 0))
-            if known == _inode(path):
+            if known == inode_of(path):
                 self._cut(path, base)
             while Path(further := f"{path}.{generation + 1:06d}").exists():
                 self._cut(further, 0)
                 Path(further).unlink()
                 generation += 1
-        else:
-            self._log.info("file_moved", path=path, inode=inode)
+        elif not self._cut_beside(path, inode, length, end):
+            self._log.warning("file_moved", path=path, inode=inode, cure=MOVED)
 
     def append(self, parts: Mapping[str, Buffer], now: float, header: bytes = b"") -> dict[str, Any]:
         """Add to each file what belongs there, on the disk when this returns, and return the state to commit with it.
@@ -105,19 +90,19 @@ class Appender:
             self._retire(parts, now)
             try:
                 for path, part in parts.items():
-                    with _told(path):
+                    with told(path):
                         written[path] = self._begun(self._current(path, now), part, header)
-                with _told(str(self._directory)):
+                with told(str(self._directory)):
                     self._journal.write()
                 for path, part in written.items():
                     self._since.setdefault(path, now)
-                    with _told(path):
-                        _write(self._open[path], part)
+                    with told(path):
+                        self._open[path].write(part)
                 for path in written:
-                    with _told(path):
+                    with told(path):
                         os.fdatasync(self._open[path].number)
                 for directory in self._changed:
-                    with _told(str(directory)):
+                    with told(str(directory)):
                         sync(directory)
                 self._changed.clear()
             except Unavailable:
@@ -126,7 +111,7 @@ class Appender:
                         os.ftruncate(self._open[path].number, self._open[path].length)
                 raise
             for path, part in written.items():
-                self._open[path].length += len(part)
+                self._open[path].count(len(part))
             return {"name": self._name, "files": {path: file.saved() for path, file in self._open.items()}}
 
     def close(self) -> None:
@@ -153,14 +138,14 @@ class Appender:
         if file is None:
             return self._take(path, 0, None, now)
         self._open.move_to_end(path)
-        if file.inode != _inode(path):
+        if file.inode != inode_of(path):
             self._log.info("file_moved", path=path, inode=file.inode)
         elif self._is_due(file, now):
             while os.path.exists(f"{path}.{file.generation:06d}"):  # noqa: PTH110 - of text
                 file.generation += 1
             os.rename(path, f"{path}.{file.generation:06d}")  # noqa: PTH104 - of text
         else:
-            self._fit(file)
+            fit(file, self._log)
             return file
         os.close(self._open.pop(path).number)
         self._since.pop(path, None)
@@ -178,7 +163,7 @@ class Appender:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         try:
-            status = _locked(path, number)
+            status = locked(path, number)
             size = status.st_size
             file = Grown(path, number, status.st_ino, size, generation or self._next(path), since or status.st_mtime)
             if length is None:
@@ -192,7 +177,8 @@ class Appender:
                     file.since = status.st_mtime
             else:
                 file.length = length
-                self._fit(file, aside=True)
+                fit(file, self._log, aside=self._aside)
+                file.end = end_of(number, file.length)
         except BaseException:
             os.close(number)
             raise
@@ -209,92 +195,36 @@ class Appender:
 
     def _begun(self, file: Grown, part: Buffer, header: bytes) -> Buffer:
         """Return what to add to a file, with a header if it begins one; what is there of it already is cut off."""
+        if file.path in self._moved:
+            inode, base = self._moved[file.path]
+            for other in beside(file.path, inode):
+                self._undo(other, base, part, header)
+            del self._moved[file.path]
         if file.doubt is not None:
-            again = _first(file.number, file.doubt, header) + part
-            if again.startswith(os.pread(file.number, min(len(again), file.length - file.doubt), file.doubt)):
-                file.length = file.doubt
-                self._fit(file, aside=True)
-            else:
+            if not self._undo(file, file.doubt, part, header):
                 self._journal.files[file.path] = [file.inode, file.length]
             file.doubt = None
-        first = _first(file.number, file.length, header)
+        first = file.first(file.length, header)
         return first + part if first else part
 
-    def _fit(self, file: Grown, *, aside: bool = False) -> None:
-        """Bring a file to the length that is committed; what has gone meanwhile cannot be brought back."""
-        size = os.fstat(file.number).st_size
-        if size < file.length:
-            self._log.warning("lost_after_commit", path=file.path, missing=file.length - size)
-            file.length = size
-        elif size > file.length:
-            kept = self._set_aside(file, size) if aside else None
-            self._log.warning("uncommitted_tail_cut", path=file.path, size=size - file.length, kept=kept)
-            os.ftruncate(file.number, file.length)
-            os.fdatasync(file.number)
+    def _undo(self, file: Grown, base: int, part: Buffer, header: bytes) -> bool:
+        """Cut a file to a length if what stands behind it is what is to be written now; tell whether it was."""
+        if base >= file.length or not file.holds(file.first(base, header) + part, base):
+            return False
+        file.length = base
+        fit(file, self._log, aside=self._aside)
+        return True
 
     def _cut(self, path: str, length: int) -> None:
-        number = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            self._fit(Grown(path, number, _locked(path, number).st_ino, length, 0, 0), aside=True)
-        finally:
-            os.close(number)
+        with existing(path) as file:
+            file.length = length
+            fit(file, self._log, aside=self._aside)
 
-    def _set_aside(self, file: Grown, size: int) -> str:
-        """Keep what is cut off: should the state be the one that is wrong, nothing is gone."""
-        directory = self._directory / "cut"
-        directory.mkdir(parents=True, exist_ok=True)
-        kept = directory / f"{Path(file.path).name}.{file.inode}.{file.length}"
-        with kept.open("wb") as tail:
-            place = file.length
-            while place < size and (data := os.pread(file.number, 2**20, place)):
-                tail.write(data)
-                place += len(data)
-        for old in sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-KEPT]:
-            old.unlink()
-        return str(kept)
-
-
-@contextmanager
-def _told(path: str) -> Iterator[None]:
-    try:
-        yield
-    except BlockingIOError as error:
-        text = f"writing {path}: another process has the file; stop it, or give another `path`"
-        raise Unavailable(text) from error
-    except OSError as error:
-        raise Unavailable(f"writing {path}: {error.strerror}") from error
-
-
-def _locked(path: str, number: int) -> os.stat_result:
-    """Lock a file and return its status.
-
-    Raises:
-        BlockingIOError: another process has it.
-        OSError: it is none, or another one by now.
-    """
-    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    status = os.fstat(number)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
-    if status.st_ino != _inode(path):
-        raise OSError(errno.ESTALE, "it was replaced meanwhile")
-    return status
-
-
-def _first(number: int, length: int, header: bytes) -> bytes:
-    """Return what must stand between what a file has and what is added: a header, or the end of a torn line."""
-    return (b"" if os.pread(number, 1, length - 1) == b"\n" else b"\n") if length else header
-
-
-def _write(file: Grown, data: Buffer) -> None:
-    view, place = memoryview(data), file.length
-    while view:
-        count = os.pwrite(file.number, view, place)
-        view, place = view[count:], place + count
-
-
-def _inode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_ino  # noqa: PTH116 - of text
-    except FileNotFoundError:
-        return None
+    def _cut_beside(self, path: str, inode: int, length: int, end: str) -> bool:
+        """Cut a file that another program has renamed meanwhile; tell whether it was found."""
+        for file in beside(path, inode):
+            if end and file.length >= length and end_of(file.number, length) == end:
+                file.length = length
+                fit(file, self._log, aside=self._aside)
+                return True
+        return False

@@ -32,8 +32,8 @@ class Reader:
         self._owed = True  # the pending list has to be read first
         self._waiting = False
 
-    async def read(self, count: int) -> list[Entry]:
-        """Return up to so many entries per stage, or none if nothing came within the time of one wait.
+    async def read(self, count: int, wait: float = BLOCK) -> list[Entry]:
+        """Return up to so many entries per stage, or none if nothing came within so many seconds.
 
         Raises:
             GroupGone: somebody deleted the consumer group.
@@ -47,7 +47,7 @@ class Reader:
             await asyncio.sleep(REST)
             return []
         # A server that lost its newest writes delivers again what is in flight here.
-        return self._given([one for one in await self._new(count) if (one.stage, one.id) not in self._flying])
+        return self._given([one for one in await self._new(count, wait) if (one.stage, one.id) not in self._flying])
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Note that these are not in flight any more: committed, or given up to another worker."""
@@ -75,10 +75,10 @@ class Reader:
         if self._link:
             await self._link.close()
 
-    async def _new(self, count: int) -> list[Entry]:
+    async def _new(self, count: int, wait: float) -> list[Entry]:
         self._waiting = True
         try:
-            found = await self._ask(count, "BLOCK", int(BLOCK * 1000), start=NEW)
+            found = await self._ask(count, "BLOCK", max(1, int(min(wait, BLOCK) * 1000)), start=NEW)
         finally:
             self._waiting = False
         return [entry(stage, one) for stage, rows in found.items() for one in rows if one[1]]

@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 import loopback
 from intelstream import sdk, testing
+from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.errors import StageError, Unavailable
 from services import servers
-from services.cutting import cutting_proxy
 
 EVENT = {"source.ip": "192.0.2.1", "feed.name": "list"}
 RAW = base64.b64encode(b"one").decode()

@@ -1,9 +1,9 @@
-"""A proxy that cuts a connection when the server has answered and before the client knows it."""
+"""A proxy before the server that cuts a connection when the server has answered and before the client knows it."""
 
 import asyncio
 import tempfile
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,7 @@ def command_of(request: bytes) -> str:
 class CuttingProxy:
     """Stands before a server; `address` is its own. `cuts` counts the connections that it has cut."""
 
-    def __init__(self, target: Path, path: Path) -> None:
+    def __init__(self, target: Callable[[], Path], path: Path) -> None:
         self.path = path
         self.cuts = 0
         self._target = target
@@ -55,7 +55,11 @@ class CuttingProxy:
         self._wanted[command.upper()] = nth
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            server_reader, server_writer = await asyncio.open_unix_connection(self._target())
+        except OSError:  # no server is there: the client is told in the same way as without a proxy
+            writer.close()
+            return
         asked: deque[bool] = deque()  # for each request under way: whether its answer is the one to swallow
         ways = (self._requests(reader, server_writer, asked), self._answers(server_reader, writer, asked))
         tasks = [asyncio.create_task(way) for way in ways]
@@ -99,10 +103,11 @@ class CuttingProxy:
 
 
 @asynccontextmanager
-async def cutting_proxy(target: Path) -> AsyncGenerator[CuttingProxy]:
-    """Listen on a socket of its own and pass everything on to the server's."""
-    with tempfile.TemporaryDirectory(prefix="intelstream-tests-") as directory:
-        proxy = CuttingProxy(target, Path(directory) / "proxy.sock")
+async def cutting_proxy(target: Path | Callable[[], Path]) -> AsyncGenerator[CuttingProxy]:
+    """Listen on a socket of its own and pass everything on to the server's, or to the one that it has by then."""
+    where = target if callable(target) else lambda: target
+    with tempfile.TemporaryDirectory(prefix="intelstream-") as directory:
+        proxy = CuttingProxy(where, Path(directory) / "proxy.sock")
         async with asyncio.TaskGroup() as group:
             served: list[asyncio.Task[None]] = []
 

@@ -1,0 +1,137 @@
+"""Compares what came out with what had to: lost, doubled, altered, per sink, and which events they are."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from intelstream.app.prove.expected import Contents, Expected, content_of, identity_of
+from intelstream.app.prove.stages import COUNT, GROUP
+
+NAMED: Final = 20  # events that are named per sink
+Found = Mapping[str, Sequence[bytes]]  # of one sink: event -> digests of what is there
+
+
+@dataclass(slots=True)
+class Verdict:
+    """One sink, or the dead letters of one stage."""
+
+    sink: str
+    expected: int
+    found: int
+    lost: int = 0
+    doubled: int = 0
+    altered: int = 0
+    named: list[str] = field(default_factory=list[str])
+
+    @property
+    def good(self) -> bool:
+        return not (self.lost or self.doubled or self.altered)
+
+    def add(self, who: str, lost: int = 0, doubled: int = 0, altered: int = 0) -> None:
+        """Count what is wrong with an event, and name it if not too many are named."""
+        self.lost, self.doubled, self.altered = self.lost + lost, self.doubled + doubled, self.altered + altered
+        if (lost or doubled or altered) and len(self.named) < NAMED:
+            wrong = {"lost": lost, "doubled": doubled, "altered": altered}
+            self.named.append(f"{who or '(no number)'}: " + ", ".join(f"{n} {what}" for what, n in wrong.items() if n))
+
+
+def events_in(path: Path) -> Iterator[dict[str, object]]:
+    """Yield the events of a record; a line without its end is none, for nobody has committed it."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from (orjson.loads(line) for line in file if line.endswith(b"\n"))
+
+
+def contents_of(path: Path) -> Found:
+    """Return what a record holds, by event."""
+    found: defaultdict[str, list[bytes]] = defaultdict(list)
+    for event in events_in(path):
+        found[identity_of(event)].append(content_of(event))
+    return found
+
+
+def sums_of(path: Path) -> Counter[str]:
+    """Return the counts that a record holds, added up by group."""
+    found: Counter[str] = Counter()
+    for event in events_in(path):
+        found[str(event.get(GROUP, ""))] += int(str(event[COUNT]))
+    return found
+
+
+def judged(sink: str, expected: Contents, found: Found, rivals: Sequence[frozenset[str]] = ()) -> Verdict:
+    """Compare one sink. `rivals` are events of which exactly one may be there, by the mark that they want."""
+    whole = Verdict(sink, sum(map(len, expected.values())), sum(map(len, found.values())))
+    several = frozenset[str]().union(*rivals)
+    for who in {*expected, *found} - several:
+        _compare(whole, who, expected.get(who, ()), found.get(who, ()))
+    for group in _groups(rivals):
+        _compare_rivals(whole, group, rivals, expected, found)
+    return whole
+
+
+def judged_sums(sink: str, expected: Counter[str], found: Counter[str]) -> Verdict:
+    """Compare counts by group: each event has to be in one."""
+    whole = Verdict(sink, expected.total(), found.total())
+    for group in sorted({*expected, *found}):
+        missing = expected[group] - found[group]
+        whole.add(f"count of {group}", lost=max(0, missing), doubled=max(0, -missing))
+    return whole
+
+
+def rivals_at(expected: Expected, stage: str) -> tuple[list[frozenset[str]], bool]:
+    """Return the rivals before a stage, and whether it can be told of all of them that exactly one comes here."""
+    marks: list[frozenset[str]] = []
+    sure = True
+    for claiming, groups in expected.twins.items():
+        marks += groups
+        sure = sure and stage in expected.behind[claiming]
+    return marks, sure
+
+
+def _compare(whole: Verdict, who: str, wanted: Sequence[bytes], there: Sequence[bytes]) -> None:
+    if tuple(wanted) == tuple(there):
+        return
+    missing, more = Counter(wanted), Counter(there)
+    missing, more = missing - more, more - missing
+    again = sum(number for what, number in more.items() if what in wanted)
+    strange = more.total() - again
+    altered = min(strange, missing.total())
+    whole.add(who, lost=missing.total() - altered, doubled=again + strange - altered, altered=altered)
+
+
+def _compare_rivals(
+    whole: Verdict, group: frozenset[str], marks: Sequence[frozenset[str]], expected: Contents, found: Found
+) -> None:
+    there = sorted(who for who in group if found.get(who))
+    whole.expected -= sum(len(expected.get(who, ())) for who in group)
+    whole.expected += sum(len(expected.get(who, ())) for who in there)
+    for who in there:
+        _compare(whole, who, expected.get(who, ()), found[who])
+    for one, other in combinations(there, 2):
+        if any(one in mark and other in mark for mark in marks):
+            whole.add(f"{other}, beside {one}", doubled=len(found[other]))
+    if not there and all(expected.get(who) for who in group):
+        lost = min(len(expected[who]) for who in group)
+        whole.expected += lost
+        whole.add(" or ".join(sorted(group)[:3]), lost=lost)
+
+
+def _groups(marks: Sequence[frozenset[str]]) -> Iterator[frozenset[str]]:
+    """Join the marks that have an event in common."""
+    joined: dict[str, set[str]] = {}
+    for mark in marks:
+        whole = set(mark)
+        for who in mark:
+            whole |= joined.get(who, set())
+        for who in whole:
+            joined[who] = whole
+    seen: set[int] = set()
+    for whole in joined.values():
+        if id(whole) not in seen:
+            seen.add(id(whole))
+            yield frozenset(whole)
