@@ -3,6 +3,7 @@
 IntelstreamError
 ├── ConfigError         a file is wrong                   -> all faults in one list, exit 2
 ├── DirectoryInUse      another daemon works here         -> the daemon does not start
+├── UnusableDirectory   state cannot be kept there        -> the daemon does not start
 ├── UnusableServer      the server cannot be run or used  -> said with its cure; at start the daemon ends
 └── StageError          a stage could not do its work
     ├── InvalidValue    this event can never pass         -> dead at once
@@ -53,6 +54,10 @@ class ConfigError(IntelstreamError):
 
 class DirectoryInUse(IntelstreamError):
     """Another daemon works in this state directory."""
+
+
+class UnusableDirectory(IntelstreamError):
+    """The state directory cannot be made or written; the text names the cure."""
 
 
 class UnusableServer(IntelstreamError):

@@ -56,6 +56,7 @@ class Daemon:
 
         Raises:
             DirectoryInUse: another daemon works in the state directory.
+            UnusableDirectory: it cannot be made or written.
             UnusableServer: there is no server, or none that is safe.
             NewerFormat: the data are of a newer version.
         """
@@ -92,7 +93,12 @@ class Daemon:
             self.statuses.update({name: StageStatus(name, site.now) for name in self.pipeline.stages})
             await stack.enter_async_context(listening(Instance(site, server.pid), directory.path))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
-            self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
+            self._log.info(
+                "daemon_started",
+                pipeline=self.pipeline.name,
+                stages=len(self.statuses),
+                state_dir=str(directory.path),
+            )
             work = asyncio.create_task(Worker(site, self._stopping).run())
             self.ready.set()
             patient = True
