@@ -16,10 +16,12 @@ PATIENCE: Final = 90.0
 
 
 @asynccontextmanager
-async def running(directory: Path, *before: str) -> AsyncGenerator["asyncio.subprocess.Process"]:
+async def running(
+    directory: Path, *before: str, log_to: Path | None = None
+) -> AsyncGenerator["asyncio.subprocess.Process"]:
     """Run `pipeline.yaml` of a directory with its state in `var`, behind other words of a command if there are any."""
     arguments = ("run", str(directory / "pipeline.yaml"), "--state-dir", str(directory / "var"))
-    with (directory / "log").open("ab") as log:
+    with (log_to or directory / "log").open("ab", buffering=0) as log:
         process = await asyncio.create_subprocess_exec(*before, *PROGRAM, *arguments, stderr=log, stdout=log)
     try:
         yield process

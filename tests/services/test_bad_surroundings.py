@@ -146,6 +146,18 @@ async def test_an_output_on_a_full_disk_waits_and_then_writes_all_once_also_if_i
     assert found == list(range(ROWS))
 
 
+async def test_a_log_that_nobody_takes_stops_nothing(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    bring(tmp_path)
+    async with running(tmp_path, log_to=Path("/dev/full")) as process:
+        await until(lambda: len(ports(tmp_path)) >= ROWS)
+        process.terminate()
+        code = await process.wait()
+
+    assert code == 0
+    assert ports(tmp_path) == list(range(ROWS))
+
+
 async def test_a_disk_that_is_full_for_all_that_the_daemon_writes_loses_and_doubles_nothing(tmp_path: Path) -> None:
     place = tmp_path / "all"
     with servers.disk(place, 160 * 2**20):

@@ -5,7 +5,8 @@ import re
 import sys
 import time
 from collections.abc import Collection, MutableMapping
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -24,7 +25,7 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
         structlog.processors.format_exc_info,
         Masked(secrets),
     ]
-    target = file or sys.stderr
+    target = _Lasting(file or sys.stderr)
     if json:
         shown.append(structlog.processors.JSONRenderer())
     else:
@@ -32,9 +33,26 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
     structlog.configure(
         processors=shown,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )
+
+
+class _Lasting:
+    """Writes while there is somebody to read: a terminal that is gone, or a disk that is full, stops no stage."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.isatty = file.isatty
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):  # there is nowhere else to tell it; `intelstream status` still answers
+            return self._file.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 class Masked:

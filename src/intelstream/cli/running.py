@@ -77,11 +77,11 @@ def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[in
     """Stop between two frames at the first signal, at once at the second, or while nothing is at work yet."""
     if daemon.stopping:
         forced.append(number)
-    else:
-        structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
     if daemon.stopping or not daemon.ready.is_set():
         work.cancel()
-    daemon.stop()
+    if not daemon.stopping:
+        daemon.stop()
+        structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
 
 
 def check(
