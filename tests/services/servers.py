@@ -77,6 +77,17 @@ def disk(place: Path, size: int) -> Iterator[Path]:
         subprocess.run([*as_root, mount.with_name("umount"), place], check=True)  # noqa: S603 - our own command
 
 
+@contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """Let nobody write to a disk of `disk`."""
+    command = [*([] if os.geteuid() == 0 else ["sudo", "-n"]), str(program("mount", "mount")), "-o"]
+    subprocess.run([*command, "remount,ro", place], check=True)  # noqa: S603 - our own command
+    try:
+        yield
+    finally:
+        subprocess.run([*command, "remount,rw", place], check=True)  # noqa: S603 - our own command
+
+
 @dataclass
 class RunningServer:
     """A Redis-compatible server with a TCP port and a Unix socket, both private to the tests."""
