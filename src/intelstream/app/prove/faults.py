@@ -56,7 +56,7 @@ def planned(kills: int, seed: int, *, workers: bool) -> list[Blow]:
         "fill": -(-kills // 20),
         "stop": -(-kills // 50) if kills >= STOPS_FROM else 0,
     }
-    kinds = [kind for kind, number in some.items() for _ in range(number)]
+    kinds: list[Kind] = [kind for kind, number in some.items() for _ in range(number)]
     chance.shuffle(kinds)
     return [_blow(kind, chance) for kind in kinds]
 
