@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 from intelstream.app.prove.closing import Entry, acknowledged, open_gate, write_sources
 from intelstream.app.prove.daemons import PATIENCE, ProofBroken, ServerUnderProof, UnderProof, cleared
 from intelstream.app.prove.expected import Expected, letter_of
-from intelstream.app.prove.faults import Blow, Victims, planned
+from intelstream.app.prove.faults import Blow, Kind, Victims, planned
 from intelstream.app.prove.ledger import Ledger
 from intelstream.app.prove.oracle import foretold
 from intelstream.app.prove.proof import Proof
@@ -47,10 +47,18 @@ class Progress:
 class Proving:
     """One run of a proof."""
 
-    def __init__(self, proof: Proof, kills: int, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        proof: Proof,
+        kills: int,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        *,
+        only: Collection[Kind] = (),
+    ) -> None:
         self.proof = proof
         self.entries: list[Entry] = []
         self._kills = kills
+        self._only = only
         self._blows: list[Blow] = []
         self._on_progress = on_progress
         self._done = 0
@@ -80,7 +88,7 @@ class Proving:
                 try:
                     await daemon.start()
                     status = await daemon.ask("/status")
-                    self._blows = planned(self._kills, proof.seed, workers=bool(status.get("workers")))
+                    self._blows = planned(self._kills, proof.seed, workers=bool(status.get("workers")), only=self._only)
                     victims = Victims(daemon, second, ServerUnderProof(proof.socket), proxy)
                     await self._strike(victims, findings)
                     counted = await self._drained(victims, expected, ledger)
