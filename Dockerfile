@@ -10,10 +10,10 @@ RUN python3 -m venv /opt/intelstream && /opt/intelstream/bin/pip install --no-ca
 FROM ${BASE}
 COPY --from=build /opt/intelstream /opt/intelstream
 WORKDIR /var/lib/intelstream
-COPY config/demo.yaml config/demo.yaml
+COPY config config
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/intelstream intelstream \
     && install -d -m 0700 -o intelstream -g intelstream var
-ENV PATH=/opt/intelstream/bin:$PATH
+ENV PATH=/opt/intelstream/bin:$PATH INTELSTREAM_STATE_DIR=/var/lib/intelstream/var
 USER intelstream
 VOLUME /var/lib/intelstream/var
 STOPSIGNAL SIGTERM

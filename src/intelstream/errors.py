@@ -4,6 +4,7 @@ IntelstreamError
 ├── ConfigError         a file is wrong                   -> all faults in one list, exit 2
 ├── DirectoryInUse      another daemon works here         -> the daemon does not start
 ├── CannotApply         a change needs a new start        -> the old pipeline runs on
+├── UnusableDirectory   state cannot be kept there        -> the daemon does not start
 ├── UnusableServer      the server cannot be run or used  -> said with its cure; at start the daemon ends
 └── StageError          a stage could not do its work
     ├── InvalidValue    this event can never pass         -> dead at once
@@ -59,6 +60,8 @@ class DirectoryInUse(IntelstreamError):
 
 class CannotApply(IntelstreamError):
     """A pipeline cannot take the place of the one that runs; the text names the cure."""
+class UnusableDirectory(IntelstreamError):
+    """The state directory cannot be made or written; the text names the cure."""
 
 
 class UnusableServer(IntelstreamError):

@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from intelstream.app.prove.closing import closed, entries
-from intelstream.app.prove.expected import content_of
+from intelstream.app.prove.expected import Rivalry, content_of
 from intelstream.app.prove.faults import planned
+from intelstream.app.prove.ledger import Ledger
 from intelstream.app.prove.stages import NUMBER
-from intelstream.app.prove.verdict import Verdict, contents_of, judged, judged_sums
+from intelstream.app.prove.verdict import Verdict, judged, judged_sums
 from pipelines import pipeline, stage
 
 A, B, C = b"a", b"b", b"c"
@@ -37,6 +38,14 @@ RIVALS: Mapping[str, tuple[dict[str, list[bytes]], tuple[int, int, int]]] = {
     "one as another": ({"1": [B]}, (0, 0, 1)),
 }
 
+MINE: Sequence[Any] = (
+    stage("list", "collectors.http", "rows", {"url": "http://127.0.0.1:1/"}, tags=frozenset({"partner"})),
+    stage("rows", "parsers.csv", "seen", {"columns": ["source.ip"]}, set={"classification.type": "scanner"}),
+    stage("push", "collectors.api", "seen", {"accepts": "events", "listen": "127.0.0.1:1"}),
+    stage("seen", "experts.deduplicate", "far"),
+    stage("far", "outputs.http", None, {"url": "http://127.0.0.1:1/"}),
+)
+
 
 def numbers(verdict: Verdict) -> tuple[int, int, int]:
     return verdict.lost, verdict.doubled, verdict.altered
@@ -54,7 +63,7 @@ def test_what_is_wrong_is_counted(
 
 @pytest.mark.parametrize(("found", "wrong"), RIVALS.values(), ids=RIVALS)
 def test_of_rivals_exactly_one_has_to_be_there(found: dict[str, list[bytes]], wrong: tuple[int, int, int]) -> None:
-    verdict = judged("sink", {"1": (A,), "2": (B,)}, found, [frozenset({"1", "2"})])
+    verdict = judged("sink", {"1": (A,), "2": (B,)}, found, Rivalry([frozenset({"1", "2"})]))
 
     assert numbers(verdict) == wrong
 
@@ -67,9 +76,10 @@ def test_counts_are_compared_by_group() -> None:
 
 def test_a_torn_line_is_no_event(tmp_path: Path) -> None:
     fields = {NUMBER: "1", "source.ip": "192.0.2.1"}
-    (tmp_path / "out").write_bytes(orjson.dumps(fields) + b'\n{"extra.proof": "2", "sour')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "far.jsonl").write_bytes(orjson.dumps(fields) + b'\n{"extra.proof": "2", "sour')
 
-    assert contents_of(tmp_path / "out") == {"1": [content_of(fields)]}
+    assert Ledger(pipeline(*MINE), tmp_path).contents("far") == {"1": [content_of(fields)]}
 
 
 def test_faults_and_their_moments_follow_from_the_seed() -> None:
@@ -78,15 +88,6 @@ def test_faults_and_their_moments_follow_from_the_seed() -> None:
     assert once == again != other
     assert Counter(one.kind for one in once) == {"daemon": 20, "server": 4, "cut": 4, "fill": 1, "stop": 1}
     assert Counter(one.kind for one in planned(20, 1, workers=True))["worker"] == 10
-
-
-MINE: Sequence[Any] = (
-    stage("list", "collectors.http", "rows", {"url": "http://127.0.0.1:1/"}, tags=frozenset({"partner"})),
-    stage("rows", "parsers.csv", "seen", {"columns": ["source.ip"]}, set={"classification.type": "scanner"}),
-    stage("push", "collectors.api", "seen", {"accepts": "events", "listen": "127.0.0.1:1"}),
-    stage("seen", "experts.deduplicate", "far"),
-    stage("far", "outputs.http", None, {"url": "http://127.0.0.1:1/"}),
-)
 
 
 def test_a_closed_pipeline_has_our_sources_at_the_exits_of_parsers_and_only_records(tmp_path: Path) -> None:

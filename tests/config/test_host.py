@@ -30,9 +30,9 @@ def load_host(here: Path) -> Host:
 def test_without_a_host_file_there_are_defaults(load_host: Host, here: Path) -> None:
     host = load_host()
 
-    assert host.state_dir == here / "var"
+    assert host.state_dir == here / "pipelines/var"
     assert (host.redis, host.server, host.plugins, host.secrets) == (None, "bundled", (), ())
-    assert host.readable == host.writable == (here / "pipelines", here / "var")
+    assert host.readable == host.writable == (here / "pipelines", here / "pipelines/var")
     assert 32 * MiB <= host.memory <= 4096 * MiB
 
 
@@ -146,3 +146,12 @@ def test_what_is_wrong_in_a_host_file_is_told(text: str, said: str, load_host: H
 def test_a_host_file_that_is_named_and_not_there_is_a_fault(load_host: Host) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml:1:1: reading the file: no such file or directory"):
         load_host(path=Path("nowhere.yaml"))
+
+
+def test_the_state_directory_is_beside_the_pipeline_file_wherever_the_command_is_given(
+    load_host: Host, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_host()
+    monkeypatch.chdir("/")
+
+    assert config.load_host(None, here / "pipelines/a.yaml", state_dir=None, env={}).state_dir == here / "pipelines/var"

@@ -1,10 +1,12 @@
 """`intelstream prove`: processes are killed for real, and what a stage does wrong is found out."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -70,6 +72,28 @@ def test_the_default_pipeline_loses_doubles_and_alters_nothing(tmp_path: Path) -
     assert {one["sink"] for one in found["sinks"] if one["found"] > 1000} == {"files", "table", "sums"}
     assert {one["sink"]: one["found"] > 0 for one in found["dead_letters"]} == {"rows": True, "failing": True}
     assert {(one["stage"], one["reason"]) for one in found["dropped"]} >= {("dedup", "duplicate"), ("filter", "filter")}
+
+
+async def test_a_server_killed_while_its_disk_is_slow_has_nothing_lost_or_doubled(
+    slow_fsync: Path, tmp_path: Path
+) -> None:
+    gate, chance = tmp_path / "gate", Random(3)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, "prove", "--json", "--events", "2000", "--kills", "6"),
+        *("--fault", "server", "--seed", "3", "--state-dir", str(tmp_path / "proof")),
+        env=os.environ | {"LD_PRELOAD": str(slow_fsync), "SLOW_FSYNC_GATE": str(gate)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    done = asyncio.create_task(process.communicate())
+    while not done.done():
+        gate.touch()
+        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        gate.unlink()
+        await asyncio.wait((done,), timeout=chance.uniform(0.2, 0.6))
+    found = json.loads((await done)[0])
+
+    assert (found["good"], found["troubles"]) == (True, [])
+    assert found["faults"]["kill -9 of the server"] > 2
 
 
 def test_of_a_users_file_nothing_leaves_the_machine_and_of_twins_one_comes_out(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ class Daemon:
 
         Raises:
             DirectoryInUse: another daemon works in the state directory.
+            UnusableDirectory: it cannot be made or written.
             UnusableServer: there is no server, or none that is safe.
             NewerFormat: the data are of a newer version.
         """
@@ -147,8 +148,18 @@ class Daemon:
             await stack.enter_async_context(listening(instance, directory.path))
             await stack.enter_async_context(LoopWatch(told))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
+<<<<<<< HEAD
             self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
             work = asyncio.create_task(self._staff.run(self.pipeline, self._stopping))
+=======
+            self._log.info(
+                "daemon_started",
+                pipeline=self.pipeline.name,
+                stages=len(self.statuses),
+                state_dir=str(directory.path),
+            )
+            work = asyncio.create_task(Worker(site, self._stopping).run())
+>>>>>>> origin/main
             self.ready.set()
             patient = True
             try:

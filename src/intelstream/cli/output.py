@@ -27,7 +27,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 StateDir = Annotated[
     Path | None,
     typer.Option(
-        "--state-dir", help="State directory of the daemon [default: INTELSTREAM_STATE_DIR, host file, ./var]."
+        "--state-dir",
+        help="State directory of the daemon [default: INTELSTREAM_STATE_DIR, host file, `var` beside the pipeline].",
     ),
 ]
 Host = Annotated[Path | None, typer.Option("--host", help="Host file [default: intelstream.yaml beside the pipeline].")]
@@ -97,7 +98,7 @@ def _cell(value: Any) -> str:
 
 
 def directory_of(state_dir: Path | None) -> Path:
-    """Return the state directory that a command on a running instance means: as `run` from this directory would.
+    """Return the state directory that a command on a running instance means: as for a pipeline file of this directory.
 
     Raises:
         ConfigError: the host file of this directory is wrong.

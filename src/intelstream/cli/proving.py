@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,19 @@ from intelstream.app.prove.proof import Proof
 from intelstream.app.prove.proving import Progress, Proving
 from intelstream.app.prove.report import Findings
 from intelstream.cli.output import BAD_STATE, WRONG_USE, AsJson, Host, show_json, show_table
+from intelstream.errors import ConfigError
+
+
+class Fault(StrEnum):
+    """What `prove` does to the processes."""
+
+    DAEMON = "daemon"
+    WORKER = "worker"
+    SERVER = "server"
+    CUT = "cut"
+    FILL = "fill"
+    STOP = "stop"
+
 
 SINK = ("sink", "expected", "found", "lost", "doubled", "altered")
 
@@ -29,6 +43,10 @@ def prove(  # noqa: PLR0913, PLR0917 - the options of the command
     ] = None,
     events: Annotated[int, typer.Option(min=1, help="How many events go in.")] = 10_000,
     kills: Annotated[int, typer.Option(min=0, help="How often the daemon is killed; other faults in proportion.")] = 20,
+    fault: Annotated[
+        list[Fault] | None,
+        typer.Option(help="Do this one alone, as often as --kills says; may be repeated [default: all]."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides events, faults and their moments.")] = 0,
     events_file: Annotated[
         Path | None,
@@ -67,7 +85,8 @@ def prove(  # noqa: PLR0913, PLR0917 - the options of the command
         seed=seed,
     )
     with _followed(shown=sys.stderr.isatty()) as on_progress, _kept(directory, always=state_dir is not None) as keep:
-        found = uvloop.run(Proving(proof, kills, on_progress).run(events_file))
+        proving = Proving(proof, kills, on_progress, only=[one.value for one in fault or ()])
+        found = uvloop.run(proving.run(events_file))
         keep(found)
     if json:
         show_json(found.shown())
@@ -79,19 +98,25 @@ def prove(  # noqa: PLR0913, PLR0917 - the options of the command
 
 @contextmanager
 def _kept(directory: Path, *, always: bool) -> Iterator[Callable[[Findings], None]]:
-    """Remove a proof's directory when it is over, unless it shows a fault."""
-    kept = [always]
+    """Remove a proof's directory when it is over, or is not wanted; one that shows a fault stays."""
+    keeps = always
 
     def keep(found: Findings) -> None:
-        if always or not found.good:
-            kept.append(True)
-            found.kept = directory
+        nonlocal keeps
+        keeps = always or not found.good
+        found.kept = directory if keeps else None
 
     try:
         yield keep
-    finally:
-        if not any(kept):
-            shutil.rmtree(directory, ignore_errors=True)
+    except (ConfigError, KeyboardInterrupt):
+        _remove(directory, unless=keeps)
+        raise
+    _remove(directory, unless=keeps)
+
+
+def _remove(directory: Path, *, unless: bool) -> None:
+    if not unless:
+        shutil.rmtree(directory)
 
 
 @contextmanager

@@ -81,13 +81,12 @@ def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[in
     """Stop between two frames at the first signal, at once at the second, or while nothing is at work yet."""
     if daemon.stopping:
         forced.append(number)
-    else:
-        structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
     if daemon.stopping or not daemon.ready.is_set():
         work.cancel()
     if not daemon.stopping:
         daemon.stop()
         structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
+<<<<<<< HEAD
 
 
 def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:
@@ -100,6 +99,8 @@ def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:
     task = asyncio.create_task(reload())
     reloads.add(task)
     task.add_done_callback(reloads.discard)
+=======
+>>>>>>> origin/main
 
 
 def check(

@@ -18,6 +18,7 @@ from intelstream.runtime.spec import HostSpec
 from intelstream.sdk import Size
 
 NAME: Final = "intelstream.yaml"
+STATE: Final = "var"
 LEAST_MEMORY: Final = 32 * 2**20
 MOST_MEMORY: Final = 4 * 2**30  # unless the host file says more
 SCHEMES: Final = ("redis", "rediss", "unix")
@@ -72,7 +73,7 @@ class HostKeys(Keys):
     )
     workers: int = Field(default=1, ge=1, le=64, description="Processes that share the stages.")
     state_dir: str | None = Field(
-        default=None, description="State directory; `./var` below the current one if nothing is said."
+        default=None, description="State directory; `var` beside the pipeline file if nothing is said."
     )
     plugins: tuple[Annotated[str, AfterValidator(_package)], ...] = Field(
         default=(), description="Packages whose stages pipelines may use."
@@ -104,8 +105,9 @@ def load_host(path: Path | None, pipeline: Path, *, state_dir: Path | None, env:
         path = beside
     keys = _read(path, env) if path else HostKeys()
     home = (path.parent if path else Path()).absolute()
-    state = _state_dir(keys, home, state_dir, env)
-    usual = tuple(dict.fromkeys((pipeline.parent.absolute(), state, Path("var").absolute())))
+    beside_it = pipeline.parent.absolute()
+    state = _state_dir(keys, home, state_dir, env) or beside_it / STATE
+    usual = tuple(dict.fromkeys((beside_it, state)))
     return HostSpec(
         state_dir=state,
         redis=keys.redis,
@@ -159,12 +161,13 @@ def _read(path: Path, env: Mapping[str, str]) -> HostKeys:
     return keys
 
 
-def _state_dir(keys: HostKeys, home: Path, given: Path | None, env: Mapping[str, str]) -> Path:
+def _state_dir(keys: HostKeys, home: Path, given: Path | None, env: Mapping[str, str]) -> Path | None:
+    """Return the state directory that somebody has named."""
     if given is not None:
         return given.absolute()
     if named := env.get("INTELSTREAM_STATE_DIR"):
         return Path(named).absolute()
-    return home / keys.state_dir if keys.state_dir else Path("var").absolute()
+    return (home / keys.state_dir).resolve() if keys.state_dir else None
 
 
 def _directories(home: Path, names: Any) -> tuple[Path, ...]:

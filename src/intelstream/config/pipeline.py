@@ -19,6 +19,7 @@ from intelstream.formats.faults import Faults
 from intelstream.formats.yaml import Place
 from intelstream.ontology import STANDARD, Ontology
 from intelstream.runtime.plan import least_memory
+from intelstream.runtime.server import unusable
 from intelstream.runtime.spec import HostSpec, PipelineSpec, StageSpec
 from intelstream.sdk import Params, Size
 from intelstream.sdk.types import below
@@ -69,6 +70,8 @@ def load(path: Path, host: HostSpec, *, env: Mapping[str, str], text: str | byte
             faults.add(("stages", name), "expected a name of small letters, digits and dashes, such as partner-list")
         builder.build(name, entry)
     graph.check(builder.nodes, stages.entries, faults)
+    if why := unusable(host.state_dir):
+        faults.add((), f"the state directory {host.state_dir}: {why}", level="warning")
     _moved(builder, faults)
     specs = {name: node.spec for name, node in builder.nodes.items() if node.spec}
     if not any(fault.level == "error" for fault in faults.found):

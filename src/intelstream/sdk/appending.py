@@ -13,6 +13,7 @@ from intelstream.errors import Unavailable
 from intelstream.sdk.context import Log
 from intelstream.sdk.growing import Buffer, Grown, beside, end_of, existing, fit, inode_of, locked, told
 from intelstream.sdk.journal import Journal, sync
+from intelstream.sdk.ownership import Owner
 
 OPEN: Final = 64  # files that stay open, and known to the state
 MOVED: Final = "its last lines may come again in the new file; rename files within their directory, or use `rotate`"
@@ -36,6 +37,7 @@ class Appender:
         self._every, self._size = every, size
         self._open: OrderedDict[str, Grown] = OrderedDict()
         self._journal = Journal(name, directory)
+        self._owner = Owner(directory)
         self._moved: dict[str, tuple[int, int]] = {}  # what the journal has of files that have another name by now
         self._since: dict[str, float] = {}  # path -> when it was first added to, if the journal has it
         self._changed: set[Path] = set()  # directories with names that are not on the disk yet
@@ -45,7 +47,7 @@ class Appender:
         """Cut each file to what was committed of it.
 
         Raises:
-            Unavailable: another process has a file, or it cannot be written.
+            Unavailable: another process has a file, or has added to it, or it cannot be written.
         """
         with self._lock:
             self._close()
@@ -176,9 +178,11 @@ class Appender:
                 if size:
                     file.since = status.st_mtime
             else:
+                self._owner.check(path, number, length)
                 file.length = length
                 fit(file, self._log, aside=self._aside)
                 file.end = end_of(number, file.length)
+            self._owner.claim(number)
         except BaseException:
             os.close(number)
             raise
@@ -217,6 +221,7 @@ class Appender:
 
     def _cut(self, path: str, length: int) -> None:
         with existing(path) as file:
+            self._owner.check(path, file.number, length)
             file.length = length
             fit(file, self._log, aside=self._aside)
 
@@ -224,6 +229,7 @@ class Appender:
         """Cut a file that another program has renamed meanwhile; tell whether it was found."""
         for file in beside(path, inode):
             if end and file.length >= length and end_of(file.number, length) == end:
+                self._owner.check(file.path, file.number, length)
                 file.length = length
                 fit(file, self._log, aside=self._aside)
                 return True

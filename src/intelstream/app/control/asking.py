@@ -57,7 +57,7 @@ async def _request(
     except (aiohttp.ClientError, OSError) as error:
         raise NotRunning(
             f"asking the daemon in {directory}: none answers; start it with `intelstream run PIPELINE`, or name its "
-            f"directory with --state-dir"
+            "state directory with --state-dir: `var` beside its pipeline file, if nothing else was said"
         ) from error
     if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         raise ConfigError([Fault(**fault) for fault in found["faults"]])

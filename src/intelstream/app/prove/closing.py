@@ -10,9 +10,12 @@ from intelstream.app.prove import sources
 from intelstream.app.prove.stages import Source, Through
 from intelstream.runtime.spec import PipelineSpec, Retry, StageSpec
 from intelstream.sdk import Collector
+from intelstream.sdk.sql.params import SqlParams
 
 DELAY: Final = 0.5  # seconds between two tries of a message, at most: nobody wants to wait for more in a proof
 OUT: Final = "out"  # below the proof's directory: what the outputs record
+SQL: Final = ".sqlite"
+TABLE: Final = "events"
 MOST_SAMPLES: Final = 100_000
 USE: Final = "intelstream.app.prove.stages:"
 
@@ -63,8 +66,25 @@ def closed(spec: PipelineSpec, directory: Path, events: int, seed: int, *, parse
         name: replace(one, retry=Retry(attempts=one.retry.attempts, delay=min(one.retry.delay, DELAY)), enabled=True)
         for name, one in stages.items()
     }
-    unnamed = {name: replace(one, was=None) for name, one in soon.items()}
-    return dry_outputs(replace(spec, stages=unnamed), directory / OUT)
+    ours = {name: replace(_filed(one, spec, directory), was=None) for name, one in soon.items()}
+    return dry_outputs(replace(spec, stages=ours), directory / OUT, keep=is_sqlite)
+
+
+def is_sqlite(one: StageSpec) -> bool:
+    """Tell whether it is an output to SQLite: it may stay one, with a file of ours."""
+    return isinstance(one.params, SqlParams) and one.kind == "output" and one.params.path is not None
+
+
+def table_of(directory: Path, output: str) -> Path:
+    """Return the file of an output to SQLite."""
+    return directory / OUT / f"{output}{SQL}"
+
+
+def _filed(one: StageSpec, spec: PipelineSpec, directory: Path) -> StageSpec:
+    if not is_sqlite(one):
+        return one
+    given = {"path": table_of(directory, one.name), "table": TABLE, "raw": True}
+    return replace(one, params=one.stage.Params.model_validate(given, context={"ontology": spec.ontology}))
 
 
 def write_sources(made: Sequence[Entry], directory: Path, seed: int, events_file: Path | None) -> None:

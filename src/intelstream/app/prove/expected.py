@@ -22,23 +22,39 @@ def identity_of(fields: Mapping[str, Any]) -> str:
 
 
 def content_of(fields: Mapping[str, Any]) -> bytes:
-    """Return what stands for the whole content, but for the time at which it was fetched."""
-    kept = {name: value for name, value in fields.items() if name not in NEVER_COMPARED and not name.startswith("__")}
+    """Return what stands for the whole content, but for the time at which it was fetched; 1 and 1.0 are the same."""
+    kept = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in fields.items()
+        if name not in NEVER_COMPARED and not name.startswith("__")
+    }
     return blake2b(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS), digest_size=12).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """Which events compete at a sink: of each of `marks` exactly one comes there, of `unsure` ones nobody can tell."""
+
+    marks: list[frozenset[str]]
+    unsure: frozenset[str] = frozenset()
+
+
+NO_RIVALS: Final = Rivalry([])
 
 
 @dataclass(slots=True)
 class Expected:
     """Everything that has to come out.
 
-    `sums` are the counts below a tally, by group. `twins` are, by stage, events of which exactly one passes there, and
-    `behind` the stages all of whose events have passed such a stage. `unjudged` sinks stand below a stateful stage,
-    where what comes out depends on time.
+    `sums` are the counts below a tally, by group. `twins` are, by stage, events of which exactly one passes there;
+    `below` are the stages that it sends to, near or far, and `behind` those that get nothing by another way.
+    `unjudged` sinks stand below a stateful stage, where what comes out depends on time.
     """
 
     sinks: dict[str, Contents]
     sums: dict[str, Counter[str]]
     unjudged: frozenset[str]
+    below: dict[str, set[str]]
     behind: dict[str, frozenset[str]]
     dead: defaultdict[str, Contents] = field(default_factory=lambda: defaultdict(dict))
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -59,6 +75,7 @@ class Expected:
             sinks={name: {} for name in outputs if name not in summed and name not in unjudged},
             sums={name: Counter() for name in sorted(summed - unjudged)},
             unjudged=unjudged,
+            below={name: _reached(spec, [name]) for name in spec.stages},
             behind={name: frozenset(spec.stages) - ways for name, ways in open_ways.items()},
         )
 
@@ -74,6 +91,12 @@ class Expected:
         refused = error.field if isinstance(error, InvalidValue) else None
         letter = {"error": type(error).__name__, "field": refused, "message": fields}
         _add(self.dead[stage], *letter_of(letter))
+
+    def rivalry(self, stage: str) -> Rivalry:
+        """Return which events compete on their way to a stage."""
+        met = [(name, mark) for name, marks in self.twins.items() if stage in self.below[name] for mark in marks]
+        sure = [mark for name, mark in met if stage in self.behind[name]]
+        return Rivalry(sure, frozenset[str]().union(*(mark for name, mark in met if stage not in self.behind[name])))
 
     def note_twins(self, stage: str, marks: Iterable[Mapping[str, str]]) -> None:
         """Note, by mark, the events that want it; those that are alone need no note."""

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
@@ -45,8 +45,11 @@ class Blow:
     chance: int
 
 
-def planned(kills: int, seed: int, *, workers: bool) -> list[Blow]:
-    """Return as many kills of the daemon as asked for, and a share of everything else, in an order of chance."""
+def planned(kills: int, seed: int, *, workers: bool, only: Collection[Kind] = ()) -> list[Blow]:
+    """Return as many kills of the daemon as asked for, and a share of everything else, in an order of chance.
+
+    With `only` each of those as often as that, and nothing else.
+    """
     chance = Random(f"faults {seed}")  # noqa: S311 - repeatable is what it is for
     some: dict[Kind, int] = {
         "daemon": kills,
@@ -56,6 +59,11 @@ def planned(kills: int, seed: int, *, workers: bool) -> list[Blow]:
         "fill": -(-kills // 20),
         "stop": -(-kills // 50) if kills >= STOPS_FROM else 0,
     }
+<<<<<<< HEAD
+=======
+    if only:
+        some = dict.fromkeys(only, kills)
+>>>>>>> origin/main
     kinds: list[Kind] = [kind for kind, number in some.items() for _ in range(number)]
     chance.shuffle(kinds)
     return [_blow(kind, chance) for kind in kinds]

@@ -4,21 +4,25 @@ import asyncio
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from intelstream.app.dry import record_of
-from intelstream.app.prove.closing import OUT, Entry, acknowledged, open_gate, write_sources
+from intelstream.app.prove.closing import Entry, acknowledged, open_gate, write_sources
 from intelstream.app.prove.daemons import PATIENCE, ProofBroken, ServerUnderProof, UnderProof, cleared
 from intelstream.app.prove.expected import Expected, letter_of
+<<<<<<< HEAD
 from intelstream.app.prove.faults import Blow, Victims, beside, planned
+=======
+from intelstream.app.prove.faults import Blow, Kind, Victims, planned
+from intelstream.app.prove.ledger import Ledger
+>>>>>>> origin/main
 from intelstream.app.prove.oracle import foretold
 from intelstream.app.prove.proof import Proof
 from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.app.prove.report import Findings, counts_of
-from intelstream.app.prove.verdict import contents_of, judged, judged_sums, rivals_at, sums_of
+from intelstream.app.prove.verdict import judged, judged_sums
 from intelstream.runtime.spec import PipelineSpec
 from intelstream.transport.letters import DeadLetters
 from intelstream.transport.link import Client
@@ -47,10 +51,18 @@ class Progress:
 class Proving:
     """One run of a proof."""
 
-    def __init__(self, proof: Proof, kills: int, on_progress: Callable[[Progress], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        proof: Proof,
+        kills: int,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+        *,
+        only: Collection[Kind] = (),
+    ) -> None:
         self.proof = proof
         self.entries: list[Entry] = []
         self._kills = kills
+        self._only = only
         self._blows: list[Blow] = []
         self._on_progress = on_progress
         self._done = 0
@@ -70,6 +82,7 @@ class Proving:
         self._tell("foretelling")
         await asyncio.to_thread(write_sources, self.entries, proof.directory, proof.seed, events_file)
         expected = await foretold(spec, self.entries, proof.directory)
+        ledger = Ledger(spec, proof.directory)
         findings = Findings(
             pipeline=spec.name, seed=proof.seed, taken=expected.taken, unjudged=tuple(expected.unjudged)
         )
@@ -79,17 +92,21 @@ class Proving:
                 try:
                     await daemon.start()
                     status = await daemon.ask("/status")
+<<<<<<< HEAD
                     self._blows = planned(self._kills, proof.seed, workers=bool(beside(status)))
+=======
+                    self._blows = planned(self._kills, proof.seed, workers=bool(status.get("workers")), only=self._only)
+>>>>>>> origin/main
                     victims = Victims(daemon, second, ServerUnderProof(proof.socket), proxy)
                     await self._strike(victims, findings)
-                    counted = await self._drained(victims, expected)
+                    counted = await self._drained(victims, expected, ledger)
                     await self._judge_letters(spec, expected, findings)
                     findings.dropped = counts_of(expected.dropped, counted, sure=not expected.twins)
                     await self._end(daemon)
                 except ProofBroken as error:
                     findings.troubles.append(str(error))
         findings.acknowledged = self._acknowledged()
-        self._judge_sinks(expected, findings)
+        _judge_sinks(expected, ledger, findings)
         findings.seconds = time.monotonic() - begun
         return findings
 
@@ -117,7 +134,7 @@ class Proving:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(blow.after)
 
-    async def _drained(self, victims: Victims, expected: Expected) -> Mapping[tuple[str, str], int]:
+    async def _drained(self, victims: Victims, expected: Expected, ledger: Ledger) -> Mapping[tuple[str, str], int]:
         """Wait until everything is through and nothing more comes; return what was dropped, by stage and reason.
 
         Raises:
@@ -127,7 +144,7 @@ class Proving:
         since = time.monotonic()
         while True:
             queues = await victims.daemon.ask("/queues")
-            now = (queues, self._acknowledged(), self._sizes(expected))
+            now = (queues, self._acknowledged(), ledger.size())
             if now != last:
                 last, since = now, time.monotonic()
             still = time.monotonic() - since
@@ -146,10 +163,6 @@ class Proving:
             self._tell("draining")
             await asyncio.sleep(LOOK)
 
-    def _sizes(self, expected: Expected) -> list[int]:
-        paths = [self._record(sink) for sink in (*expected.sinks, *expected.sums, *expected.unjudged)]
-        return [path.stat().st_size if path.exists() else 0 for path in paths]
-
     async def _judge_letters(self, spec: PipelineSpec, expected: Expected, findings: Findings) -> None:
         """Read all dead letters and compare them."""
         client = Client(f"unix://{self.proof.socket}")
@@ -165,17 +178,9 @@ class Proving:
                         found[who].append(what)
                 wanted = expected.dead[stage]
                 if found or wanted:
-                    rivals, sure = rivals_at(expected, stage)
-                    findings.dead.append(judged(stage, wanted, found, rivals if sure else ()))
+                    findings.dead.append(judged(stage, wanted, found, expected.rivalry(stage)))
         finally:
             await client.close()
-
-    def _judge_sinks(self, expected: Expected, findings: Findings) -> None:
-        for sink, wanted in expected.sinks.items():
-            rivals, _ = rivals_at(expected, sink)
-            findings.verdicts.append(judged(sink, wanted, contents_of(self._record(sink)), rivals))
-        for sink, sums in expected.sums.items():
-            findings.verdicts.append(judged_sums(sink, sums, sums_of(self._record(sink))))
 
     async def _end(self, daemon: UnderProof) -> None:
         """Stop the daemon as an operator would.
@@ -187,11 +192,15 @@ class Proving:
         if code := await daemon.ended():
             raise ProofBroken(f"stopping the daemon: it ended with code {code}, see {daemon.log}")
 
-    def _record(self, sink: str) -> Path:
-        return record_of(self.proof.directory / OUT, sink)
-
     def _acknowledged(self) -> int:
         return sum(acknowledged(self.proof.directory, one.stage.name) for one in self.entries)
 
     def _tell(self, doing: str) -> None:
         self._on_progress(Progress(doing, self._acknowledged(), self.proof.events, self._done, len(self._blows)))
+
+
+def _judge_sinks(expected: Expected, ledger: Ledger, findings: Findings) -> None:
+    for sink, wanted in expected.sinks.items():
+        findings.verdicts.append(judged(sink, wanted, ledger.contents(sink), expected.rivalry(sink)))
+    for sink, sums in expected.sums.items():
+        findings.verdicts.append(judged_sums(sink, sums, ledger.sums(sink)))

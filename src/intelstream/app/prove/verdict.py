@@ -1,16 +1,12 @@
 """Compares what came out with what had to: lost, doubled, altered, per sink, and which events they are."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Final
 
-import orjson
-
-from intelstream.app.prove.expected import Contents, Expected, content_of, identity_of
-from intelstream.app.prove.stages import COUNT, GROUP
+from intelstream.app.prove.expected import NO_RIVALS, Contents, Rivalry
 
 NAMED: Final = 20  # events that are named per sink
 Found = Mapping[str, Sequence[bytes]]  # of one sink: event -> digests of what is there
@@ -40,34 +36,11 @@ class Verdict:
             self.named.append(f"{who or '(no number)'}: " + ", ".join(f"{n} {what}" for what, n in wrong.items() if n))
 
 
-def events_in(path: Path) -> Iterator[dict[str, object]]:
-    """Yield the events of a record; a line without its end is none, for nobody has committed it."""
-    if path.exists():
-        with path.open("rb") as file:
-            yield from (orjson.loads(line) for line in file if line.endswith(b"\n"))
-
-
-def contents_of(path: Path) -> Found:
-    """Return what a record holds, by event."""
-    found: defaultdict[str, list[bytes]] = defaultdict(list)
-    for event in events_in(path):
-        found[identity_of(event)].append(content_of(event))
-    return found
-
-
-def sums_of(path: Path) -> Counter[str]:
-    """Return the counts that a record holds, added up by group."""
-    found: Counter[str] = Counter()
-    for event in events_in(path):
-        found[str(event.get(GROUP, ""))] += int(str(event[COUNT]))
-    return found
-
-
-def judged(sink: str, expected: Contents, found: Found, rivals: Sequence[frozenset[str]] = ()) -> Verdict:
-    """Compare one sink. `rivals` are events of which exactly one may be there, by the mark that they want."""
+def judged(sink: str, expected: Contents, found: Found, rivalry: Rivalry = NO_RIVALS) -> Verdict:
+    """Compare one sink."""
     whole = Verdict(sink, sum(map(len, expected.values())), sum(map(len, found.values())))
-    several = frozenset[str]().union(*rivals)
-    for who in {*expected, *found} - several:
+    rivals = rivalry.marks
+    for who in {*expected, *found}.difference(*rivals, rivalry.unsure):
         _compare(whole, who, expected.get(who, ()), found.get(who, ()))
     for group in _groups(rivals):
         _compare_rivals(whole, group, rivals, expected, found)
@@ -81,16 +54,6 @@ def judged_sums(sink: str, expected: Counter[str], found: Counter[str]) -> Verdi
         missing = expected[group] - found[group]
         whole.add(f"count of {group}", lost=max(0, missing), doubled=max(0, -missing))
     return whole
-
-
-def rivals_at(expected: Expected, stage: str) -> tuple[list[frozenset[str]], bool]:
-    """Return the rivals before a stage, and whether it can be told of all of them that exactly one comes here."""
-    marks: list[frozenset[str]] = []
-    sure = True
-    for claiming, groups in expected.twins.items():
-        marks += groups
-        sure = sure and stage in expected.behind[claiming]
-    return marks, sure
 
 
 def _compare(whole: Verdict, who: str, wanted: Sequence[bytes], there: Sequence[bytes]) -> None:

@@ -1,13 +1,16 @@
 """The two locks of a state directory: one says that a daemon works in it, the other that its server lives."""
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
-from intelstream.errors import DirectoryInUse, UnusableServer
+from intelstream.errors import DirectoryInUse, UnusableDirectory, UnusableServer
+
+CURE: Final = "name another with --state-dir or `state_dir` in the host file, or let the user of the daemon write there"
 
 
 class FileLock:
@@ -54,6 +57,14 @@ class FileLock:
         return f"process {text}" if text.isdecimal() else "another process"
 
 
+def unusable(path: Path) -> str:
+    """Say why a state directory cannot be made or written, as far as that shows without writing; empty if it can."""
+    there = next(one for one in (path, *path.parents) if os.path.exists(one))  # noqa: PTH110 - raises nothing
+    if not there.is_dir():
+        return f"{there} is no directory; {CURE}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written; {CURE}"
+
+
 def holds(pid: int, path: Path) -> bool:
     """Whether a process of this user has a file open."""
     with suppress(FileNotFoundError, PermissionError):  # it ended, or is somebody else's
@@ -71,6 +82,7 @@ class StateDirectory:
 
     Raises, when entered:
         DirectoryInUse: another daemon works in it.
+        UnusableDirectory: it cannot be made or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,14 +90,25 @@ class StateDirectory:
         self._lock = FileLock(self.path / "daemon.lock")
 
     def __enter__(self) -> Self:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._lock.acquire():
+        if not self._acquired():
             raise DirectoryInUse(
                 f"starting in {self.path}: a daemon works there already ({self._lock.holder()}); "
                 "stop it, or give this one its own --state-dir"
             )
         self._lock.name_holder(os.getpid())
         return self
+
+    def _acquired(self) -> bool:
+        """Make the directory and take its lock, unless another daemon has it."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            acquired = self._lock.acquire()
+            if not os.access(self.path, os.W_OK | os.X_OK):  # the lock file alone may be ours
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            self._lock.release()
+            raise UnusableDirectory(f"using {self.path} as state directory: {error.strerror}; {CURE}") from error
+        return acquired
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
