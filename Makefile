@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PYTHON ?= python3
 
-.PHONY: run check test image-test generate docs bench fuzz clean
+.PHONY: run check test image-test generate docs bench bench-sql fuzz clean
 
 run: .venv/run
 	$(BIN)/intelstream run config/demo.yaml
@@ -39,6 +39,9 @@ generate docs: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python bench/reference.py
+
+bench-sql: .venv/dev
+	PYTHONPATH=tests $(BIN)/python bench/sql.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
