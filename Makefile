@@ -5,7 +5,7 @@ EVENTS ?= 100000
 KILLS ?= 100
 SEED ?= 1
 
-.PHONY: run check test prove image-test generate docs bench fuzz clean
+.PHONY: run check test prove image-test generate docs bench bench-sql fuzz clean
 
 run: .venv/run
 	$(BIN)/intelstream run config/demo.yaml
@@ -45,6 +45,9 @@ generate docs: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python bench/reference.py
+
+bench-sql: .venv/dev
+	PYTHONPATH=tests $(BIN)/python bench/sql.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

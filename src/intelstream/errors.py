@@ -60,6 +60,8 @@ class DirectoryInUse(IntelstreamError):
 
 class CannotApply(IntelstreamError):
     """A pipeline cannot take the place of the one that runs; the text names the cure."""
+
+
 class UnusableDirectory(IntelstreamError):
     """The state directory cannot be made or written; the text names the cure."""
 

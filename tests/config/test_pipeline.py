@@ -312,6 +312,19 @@ def test_a_library_that_is_not_there_is_named_with_the_line_that_installs_it(
     assert found == [f"pipeline.yaml:2:10: stages.rows.use: {said}"]
 
 
+def test_a_library_that_only_some_parameters_ask_for_is_named_where_they_stand(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    rows = "rows: {use: parsers.csv, with: {columns: [source.ip]}, to: [one, two]}"
+    one, two = (f"use: outputs.sql, with: {{{place}}}" for place in ("path: a.db", 'url: "postgresql:///a"'))
+
+    found = faults(f"stages:\n  {rows}\n  one: {{{one}}}\n  two: {{{two}}}\n  {INBOX}}}\n")
+
+    said = "outputs.sql needs a library that is not installed: pip install 'intelstream[postgres]'"
+    assert found == [f"pipeline.yaml:4:9: stages.two.use: {said}"]
+
+
 @pytest.mark.usefixtures("here")
 def test_a_file_that_is_not_there_is_a_fault() -> None:
     path = Path("nowhere.yaml")

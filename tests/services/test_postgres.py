@@ -247,6 +247,17 @@ async def test_a_row_that_the_database_refuses_costs_only_itself(bad: dict[str, 
     assert place.run('SELECT "feed.name" FROM events ORDER BY 1') == [(one["feed.name"],) for one in good]
 
 
+async def test_a_refused_event_passes_once_its_column_is_wide_enough(place: Place) -> None:
+    place.run(TABLE)
+    async with place.opened() as run:
+        refused = await run.send({"comment": "longer"})
+        place.run("ALTER TABLE events ALTER COLUMN comment TYPE text")
+        again = await run.send({"comment": "longer"})
+
+    assert [len(result.dead) for result in (refused, again)] == [1, 0]
+    assert place.comments() == ["longer"]
+
+
 async def test_a_nul_in_a_text_costs_the_event_and_is_told_by_field(place: Place) -> None:
     async with place.opened() as run:
         error = await raised(run, *commented("a", "b\0", "c"))

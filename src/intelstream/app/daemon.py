@@ -148,18 +148,13 @@ class Daemon:
             await stack.enter_async_context(listening(instance, directory.path))
             await stack.enter_async_context(LoopWatch(told))
             await transport.bury_predecessors(mine, list(self.pipeline.stages))
-<<<<<<< HEAD
-            self._log.info("daemon_started", pipeline=self.pipeline.name, stages=len(self.statuses))
-            work = asyncio.create_task(self._staff.run(self.pipeline, self._stopping))
-=======
             self._log.info(
                 "daemon_started",
                 pipeline=self.pipeline.name,
                 stages=len(self.statuses),
                 state_dir=str(directory.path),
             )
-            work = asyncio.create_task(Worker(site, self._stopping).run())
->>>>>>> origin/main
+            work = asyncio.create_task(self._staff.run(self.pipeline, self._stopping))
             self.ready.set()
             patient = True
             try:

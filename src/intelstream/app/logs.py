@@ -4,11 +4,7 @@ import logging
 import re
 import sys
 import time
-<<<<<<< HEAD
 from collections.abc import Callable, Collection, Mapping, MutableMapping
-=======
-from collections.abc import Collection, MutableMapping
->>>>>>> origin/main
 from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
@@ -42,7 +38,6 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
     )
 
 
-<<<<<<< HEAD
 def forward(send: Callable[[MutableMapping[str, Any]], None], *, level: str) -> None:
     """Have all that this process logs sent away, to be shown by another one."""
 
@@ -63,8 +58,6 @@ def again(event: Mapping[str, Any], **facts: object) -> None:
     structlog.get_logger().log(logging.getLevelNamesMapping()[event["level"].upper()], event["event"], **rest, **facts)
 
 
-=======
->>>>>>> origin/main
 class _Lasting:
     """Writes while there is somebody to read: a terminal that is gone, or a disk that is full, stops no stage."""
 

@@ -86,7 +86,6 @@ def _stop(daemon: Daemon, work: asyncio.Task[None], number: int, forced: list[in
     if not daemon.stopping:
         daemon.stop()
         structlog.get_logger().info("daemon_stopping", hint="a second signal ends it at once")
-<<<<<<< HEAD
 
 
 def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:
@@ -99,8 +98,6 @@ def _reload(daemon: Daemon, reloads: set[asyncio.Task[None]]) -> None:
     task = asyncio.create_task(reload())
     reloads.add(task)
     task.add_done_callback(reloads.discard)
-=======
->>>>>>> origin/main
 
 
 def check(

@@ -59,11 +59,8 @@ def planned(kills: int, seed: int, *, workers: bool, only: Collection[Kind] = ()
         "fill": -(-kills // 20),
         "stop": -(-kills // 50) if kills >= STOPS_FROM else 0,
     }
-<<<<<<< HEAD
-=======
     if only:
         some = dict.fromkeys(only, kills)
->>>>>>> origin/main
     kinds: list[Kind] = [kind for kind, number in some.items() for _ in range(number)]
     chance.shuffle(kinds)
     return [_blow(kind, chance) for kind in kinds]

@@ -12,12 +12,8 @@ from typing import Any, Final
 from intelstream.app.prove.closing import Entry, acknowledged, open_gate, write_sources
 from intelstream.app.prove.daemons import PATIENCE, ProofBroken, ServerUnderProof, UnderProof, cleared
 from intelstream.app.prove.expected import Expected, letter_of
-<<<<<<< HEAD
-from intelstream.app.prove.faults import Blow, Victims, beside, planned
-=======
-from intelstream.app.prove.faults import Blow, Kind, Victims, planned
+from intelstream.app.prove.faults import Blow, Kind, Victims, beside, planned
 from intelstream.app.prove.ledger import Ledger
->>>>>>> origin/main
 from intelstream.app.prove.oracle import foretold
 from intelstream.app.prove.proof import Proof
 from intelstream.app.prove.proxy import cutting_proxy
@@ -92,11 +88,7 @@ class Proving:
                 try:
                     await daemon.start()
                     status = await daemon.ask("/status")
-<<<<<<< HEAD
-                    self._blows = planned(self._kills, proof.seed, workers=bool(beside(status)))
-=======
-                    self._blows = planned(self._kills, proof.seed, workers=bool(status.get("workers")), only=self._only)
->>>>>>> origin/main
+                    self._blows = planned(self._kills, proof.seed, workers=bool(beside(status)), only=self._only)
                     victims = Victims(daemon, second, ServerUnderProof(proof.socket), proxy)
                     await self._strike(victims, findings)
                     counted = await self._drained(victims, expected, ledger)

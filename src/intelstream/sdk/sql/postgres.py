@@ -167,6 +167,7 @@ class Postgres(Database):
             state = error.sqlstate or ""
             said = error.diag.message_primary or str(error).strip().replace("\n", " ")
             if state.startswith(REFUSED):
+                self._types = {}  # its column may be another one when the event comes again
                 detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
                 raise Rejected(f"{doing}: {said}{detail}") from error
             lost = self._connection is not None and self._connection.closed

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from intelstream.errors import Unavailable
 from intelstream.ontology import Event, Ontology
-from intelstream.ontology.extra import EXTRA, extras
+from intelstream.ontology.extra import EXTRA
 from intelstream.ontology.network import address, network
 from intelstream.ontology.times import time
 
@@ -123,20 +123,21 @@ class Rows:
     """Makes rows of events: only what has a value, all that is below `extra.` as one object, `raw` as base64."""
 
     def __init__(self, table: Table) -> None:
-        names = frozenset(name for name, _ in table.columns)
-        self._wanted = names - {"extra", "raw", ID} if table.chosen else None
+        names = {name for name, _ in table.columns}
+        self._plain = names - {"extra", "raw", ID}
         self._extra, self._raw = "extra" in names, "raw" in names
 
     def of(self, event: Event) -> Row:
         """Return the row of an event."""
-        fields = event.fields
         row: Row = {ID: event.id}
-        if self._wanted is None:
-            row |= {name: value for name, value in fields.items() if not name.startswith(EXTRA)}
-        else:
-            row |= {name: fields[name] for name in self._wanted & fields.keys()}
-        if self._extra and (found := dict(extras(fields))):
-            row["extra"] = found
+        extra: Row = {}
+        for name, value in event.fields.items():
+            if name in self._plain:
+                row[name] = value
+            elif self._extra and name.startswith(EXTRA):
+                extra[name[len(EXTRA) :]] = value
+        if extra:
+            row["extra"] = extra
         if self._raw and event.raw is not None:
             row["raw"] = base64.b64encode(event.raw.encode()).decode()
         return row
