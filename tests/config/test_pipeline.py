@@ -191,7 +191,7 @@ stages:
 
 
 ENTRIES = {
-    "no such key": (f"{INBOX}, isolate: true}}", "isolate: unknown name"),
+    "no such key": (f"{INBOX}, isolate: true}}", "isolate: expected 'no' or 'process'"),
     "no such label": (f"{INBOX}, labels: {{provder: x}}}}", "labels.provder: no such label; did you mean 'provider'?"),
     "a label that is no value": (f"{INBOX}, labels: {{accuracy: 200}}}}", "labels.accuracy: "),
     "no duration": (f"{INBOX}, every: 10 minutes}}", "every: expected a duration such as 15s or 1d"),
