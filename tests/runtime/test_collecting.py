@@ -42,6 +42,21 @@ class Mails(sdk.Collector[sdk.Params]):
         await self.ctx.sleep(3600)
 
 
+class Places(sdk.Collector[sdk.Params]):
+    """Commits cursors, and notes what it is given: first as it starts, then when it is through."""
+
+    mode = "stream"
+    steps: ClassVar[list[Any]] = []
+    given: ClassVar[list[Any]] = []
+
+    async def collect(self, cursor: Any) -> AsyncIterator[sdk.Collected]:
+        self.given.append(cursor)
+        for step in self.steps:
+            yield sdk.Commit(step)
+        self.given.append("through")
+        await self.ctx.sleep(3600)
+
+
 class Shelf(sdk.Output[sdk.Params]):
     """Keeps ports and comments; takes nothing as long as it is shut."""
 
@@ -106,6 +121,25 @@ async def test_what_is_ended_and_comes_again_is_another_one(tmp_path: Path) -> N
     await brought(1200)
 
     assert sorted(Shelf.kept) == sorted([(port, "one") for port in range(1, 601)] * 2)
+
+
+async def test_a_cursor_of_many_parts_is_kept_part_by_part(tmp_path: Path) -> None:
+    spec = pipeline(stage("places", Places, "shelf"), stage("shelf", Shelf))
+    given: list[Any] = []
+    for Places.steps in (
+        [sdk.Changes(a=1, b=2), sdk.Changes(a=None, c=3)],
+        [],
+        ["whole"],
+        [sdk.Changes(d=4)],
+        [sdk.Changes(d=None)],
+        [],
+    ):
+        Places.given = []
+        async with pipelines.run(spec, tmp_path):
+            await until(lambda: Places.given[1:])
+        given.append(Places.given[0])
+
+    assert given == [None, {"b": 2, "c": 3}, {"b": 2, "c": 3}, "whole", {"d": 4}, None]
 
 
 async def test_nothing_is_fetched_while_the_disk_is_nearly_full(

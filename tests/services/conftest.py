@@ -12,6 +12,7 @@ from services import postgres, servers
 from services.daemons import servers_of
 from services.postgres import RunningPostgres
 from services.servers import KINDS, RunningServer
+from services.slow_disk import SlowDisk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,6 +89,13 @@ def slow_fsync(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [compiler, "-Wall", "-Werror", "-shared", "-fPIC", "-o", made, source, "-ldl"], check=True
     )
     return made
+
+
+@pytest.fixture
+def slow_disk(slow_fsync: Path, tmp_path: Path) -> Iterator[SlowDisk]:
+    disk = SlowDisk(slow_fsync, tmp_path)
+    yield disk
+    disk.gate.unlink(missing_ok=True)  # or nothing of this test ends
 
 
 @pytest.fixture(params=KINDS)

@@ -1,6 +1,7 @@
 """A pipeline that changes under load: nothing lost, nothing doubled, nothing fetched again."""
 
 import signal
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def feed(directory: Path, round_: int) -> None:
     part.rename(directory / "in" / f"{round_}.csv")
 
 
+def grown(path: Path, seen: int) -> bool:
+    return len(lines(path)) > seen
+
+
 async def test_50_stages_under_load_are_reloaded_again_and_again(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     write(tmp_path, 0)
@@ -58,7 +63,7 @@ async def test_50_stages_under_load_are_reloaded_again_and_again(tmp_path: Path)
         for round_ in range(1, ROUNDS + 1):
             seen = len(lines(out))
             feed(tmp_path, round_)
-            await until(lambda seen=seen: len(lines(out)) > seen)  # type: ignore[misc]
+            await until(partial(grown, out, seen))
             write(tmp_path, round_)
             code, printed = await command(tmp_path, "reload")
             assert (code, "step3" in printed, "inbox" in printed) == (0, True, False), printed

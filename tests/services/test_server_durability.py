@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from intelstream.runtime.server import BundledServer
 from intelstream.transport.link import connect
 from services.daemons import ask, daemon, keeping, kill, restarted
 from services.servers import until
+from services.slow_disk import SlowDisk
 
 MOVE: Final = """
 local found = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
@@ -22,34 +22,6 @@ redis.call('XADD', KEYS[2], '*', 'n', found[1][2][2], 'd', found[1][2][4])
 redis.call('XDEL', KEYS[1], found[1][1])
 return 1
 """
-
-
-class SlowDisk:
-    """The gate that holds fsync back, and the trace of what passed it."""
-
-    def __init__(self, library: Path, directory: Path) -> None:
-        self.gate = directory / "gate"
-        self.trace = directory / "trace"
-        self.trace.touch()
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "SLOW_FSYNC_GATE": str(self.gate),
-            "SLOW_FSYNC_TRACE": str(self.trace),
-        }
-
-    def lines(self, pid: int = 0) -> list[str]:
-        """Return what was traced: all of it, or what one process did to append-only files, without its number."""
-        found = self.trace.read_text().splitlines()
-        if not pid:
-            return found
-        return [line.split()[0] for line in found if f" {pid} " in line and line.endswith(".incr.aof")]
-
-
-@pytest.fixture
-def slow_disk(slow_fsync: Path, tmp_path: Path) -> Iterator[SlowDisk]:
-    disk = SlowDisk(slow_fsync, tmp_path)
-    yield disk
-    disk.gate.unlink(missing_ok=True)  # or nothing of this test ends
 
 
 async def test_the_barrier_waits_for_the_disk(slow_disk: SlowDisk, tmp_path: Path, program: str) -> None:

@@ -15,6 +15,7 @@ from intelstream.runtime import schedule
 from intelstream.runtime.pieces import LARGEST, NoLineEnds, pieces
 from intelstream.runtime.runs import Run, Unfinished
 from intelstream.runtime.spool import spool
+from intelstream.runtime.standing import Standing
 from intelstream.runtime.station import Lost, Site, Station, Stopped
 from intelstream.sdk import Begin, Collector, Lines
 from intelstream.sdk import Commit as Until
@@ -23,7 +24,7 @@ from intelstream.transport.commit import Commit
 from intelstream.transport.frames import MESSAGES, Spooled, encode_report, pack
 from intelstream.transport.transport import STATE
 
-CURSOR, RUN, NEXT, PARTS = "cursor", "run", "next", "parts"
+RUN, NEXT, PARTS = "run", "next", "parts"
 RETRY: Final = 60.0  # seconds until a source that was away is asked again; longer each time
 RETRY_MOST: Final = 3600.0
 SYNC_RETRY: Final = 1.0
@@ -41,7 +42,7 @@ class Collecting:
         self.split = split
         self.random = Random()  # noqa: S311 - for jitter, not for secrets
         self.version = ""
-        self.cursor: Any = None
+        self.standing = Standing(None, {})
         self.events: list[Event] = []
         self.record = Run(self.name, site.now())
         self.unfinished = Unfinished({})
@@ -54,8 +55,9 @@ class Collecting:
         try:
             async with self.station.leased() as self.version, self.station.open() as collector:
                 self.durable = collector.durable
-                kept = (await self.site.transport.states(self.name, (CURSOR, RUN, NEXT, PARTS)))[1]
-                self.cursor, broken, next_, parts = kept
+                kept = (await self.site.transport.states(self.name, (RUN, NEXT, PARTS)))[1]
+                broken, next_, parts = kept
+                self.standing = await Standing.load(self.site.transport, self.name)
                 self.unfinished = Unfinished(parts or {})
                 if broken:
                     self.record = Run.load(self.name, broken)
@@ -135,7 +137,7 @@ class Collecting:
     async def _gather(self, collector: Collector[Any]) -> None:
         """Commit all that the collector yields, in order."""
         self.unfinished.begin("")
-        async with aclosing(cast("AsyncGenerator[Any]", collector.collect(self.cursor))) as found:
+        async with aclosing(cast("AsyncGenerator[Any]", collector.collect(self.standing.cursor))) as found:
             async for item in found:
                 if isinstance(item, Event):
                     if not self.unfinished.passes():
@@ -267,9 +269,8 @@ class Collecting:
     async def _write(self, commit: Commit, until: Until, count: int, *, ends: bool) -> None:
         """Write a commit of so many messages with how far the run has come, then do what was to be done after it."""
         if until.cursor is not None:
-            self.cursor = until.cursor
+            self.standing.move(commit, until.cursor)
             self.record.cover()
-            commit.write(STATE + CURSOR, until.cursor)
         commit.write(STATE + RUN, self.record.dump())
         parts = self.unfinished.after(count, ends=ends)
         if parts is not self.unfinished.out:

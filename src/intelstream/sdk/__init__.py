@@ -1,7 +1,7 @@
 """All a stage author imports."""
 
 from intelstream.sdk.context import Cache, Claims, Log, Resolver, StageContext
-from intelstream.sdk.items import Begin, Collected, Commit, Lines, Row
+from intelstream.sdk.items import Begin, Changes, Collected, Commit, Lines, Row
 from intelstream.sdk.stage import (
     Batch,
     Collector,
@@ -22,6 +22,7 @@ __all__ = [
     "Batch",
     "Begin",
     "Cache",
+    "Changes",
     "Claims",
     "Collected",
     "Collector",

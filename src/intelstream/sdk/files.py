@@ -153,7 +153,7 @@ async def hand_over(
     while piece:
         following = await ctx.in_thread(next, pieces, None)
         last = following is None
-        ready = partial(done, piece.content, last=last)
+        ready = partial(done, piece.content, last=last) if last or isinstance(piece.content, Path) else None
         known = dict(fields) | ({"extra.file_name": piece.name} if piece.name else {})
         if piece.content:
             yield Report(piece.content, cursor=cursor if last else None, after_commit=ready, fields=known)

@@ -1,6 +1,6 @@
 """What collectors and parsers hand to the engine besides reports and events."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +42,17 @@ class Commit:
 
     cursor: Any = None
     after_commit: Callable[[], Awaitable[None]] | None = None
+
+
+class Changes(dict[str, Any]):
+    """A cursor of many parts, given as those of them that are new: None for one that is gone.
+
+    `collect` is given all parts, as a dict. A commit costs what has changed, however many parts there are.
+    """
+
+    def onto(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what there is after these changes."""
+        return {key: value for key, value in {**parts, **self}.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,16 @@ HEAD: Final = 1024  # bytes by which a file is known again
 
 
 class Identity(NamedTuple):
-    """What a file was when it was read; `head` is a digest of its first bytes."""
+    """What a file was when it was read; `head` is a digest of its first bytes.
+
+    One that was `refused`, as too large or damaged, is not in.
+    """
 
     inode: int
     size: int
     modified: int
     head: str
+    refused: bool = False
 
 
 Read = dict[str, Identity]
@@ -51,10 +55,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files, those left alone the longest first; and links out of the directory, which are not followed."""
+    """The files, those left alone the longest first.
+
+    `strays` are links out of the directory, which are not followed; `unnamed` have a name that is no UTF-8.
+    """
 
     files: list[Found]
     strays: list[Path]
+    unnamed: list[Path]
 
 
 def find(path: Path) -> Listing:
@@ -68,6 +76,7 @@ def find(path: Path) -> Listing:
     top, pattern = _split(path)
     files: list[Found] = []
     strays: list[Path] = []
+    unnamed: list[Path] = []
     try:
         os.scandir(top).close()  # `glob` is silent about what it must not read
         inside = top.resolve()
@@ -79,6 +88,9 @@ def find(path: Path) -> Listing:
     for match in matches:
         if match.name.startswith(".") and not Path(pattern).name.startswith("."):
             continue
+        if not _is_text(match):
+            unnamed.append(match)
+            continue
         with suppress(OSError, RuntimeError):  # vanished meanwhile, or a link in a circle
             real = match.resolve(strict=True)
             status = real.stat()
@@ -86,7 +98,15 @@ def find(path: Path) -> Listing:
                 strays.append(match)
             elif stat.S_ISREG(status.st_mode):
                 files.append(Found(match, real, status))
-    return Listing(sorted(files, key=lambda found: (found.status.st_mtime_ns, found.path)), strays)
+    return Listing(sorted(files, key=lambda found: (found.status.st_mtime_ns, found.path)), strays, unnamed)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _split(path: Path) -> tuple[Path, str]:
@@ -104,10 +124,13 @@ def reading(found: Found, *, shares: bool = True) -> Iterator[BinaryIO]:
 
     Raises:
         BlockingIOError: another process has locked it.
+        FileNotFoundError: something else is there by now, such as a link on the way to it.
         OSError: it cannot be read.
     """
     number = os.open(found.real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(number, "rb") as file:  # noqa: PTH123 - a descriptor
+        if Path(_own(number)).readlink() != found.real:
+            raise FileNotFoundError(errno.ENOENT, "it is no longer where it was found")
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "no regular file")
         if shares:
@@ -160,26 +183,46 @@ def _same(found: Found, before: Identity | None) -> Identity | None:
             now = identify(file)
     except OSError:
         return None
-    return now if now[1:] == before[1:] else None
+    return before._replace(inode=now.inode) if now[1:4] == before[1:4] else None
 
 
-def take(found: Found, limit: int) -> tuple[Identity, Content | None]:
-    """Return what a file is, and its bytes, the file itself if it is large, None if it is too large.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file as it was taken: its bytes, or a path that leads to this very file as long as it is held."""
+
+    identity: Identity
+    content: Content | None
+    number: int | None = None
+
+    def release(self) -> None:
+        if self.number is not None:
+            os.close(self.number)
+
+
+def take(found: Found, limit: int) -> Held:
+    """Return what a file is, and its bytes, the open file if it is large, None if it is too large.
 
     Raises:
         BlockingIOError: it is being written, or locked.
+        OSError: it cannot be read.
     """
     with reading(found) as file:
         identity = identify(file)
-        content: Content | None = found.real
-        if identity.size > limit:
-            content = None
-        elif identity.size <= LARGE:
+        data: Content | None = None
+        if identity.size <= min(limit, LARGE):
             file.seek(0)
-            content = file.read(LARGE + 1)
+            data = file.read(LARGE + 1)
         if not found.is_as(os.fstat(file.fileno())):
             raise BlockingIOError(errno.EAGAIN, "it is being written")
-    return identity, content
+        if LARGE < identity.size <= limit:
+            number = os.dup(file.fileno())  # with its lock
+            return Held(identity, Path(_own(number)), number)
+    return Held(identity, data)
+
+
+def _own(number: int) -> str:
+    """Return a path to what a descriptor of this process leads to, whatever has its name by now."""
+    return f"/proc/self/fd/{number}"
 
 
 def remove(found: Found) -> None:

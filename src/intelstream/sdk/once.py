@@ -16,4 +16,4 @@ class Once:
     def warn(self, event: str, path: Path, **facts: Any) -> None:
         if (event, path) not in self._told:
             self._told.add((event, path))
-            self._log.warning(event, path=str(path), **facts)
+            self._log.warning(event, path=str(path).encode(errors="replace").decode(), **facts)

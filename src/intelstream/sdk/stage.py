@@ -204,7 +204,10 @@ class Collector(Stage[P]):
 
     @abstractmethod
     def collect(self, cursor: Any) -> AsyncIterator[Collected]:
-        """Yield what is new since `cursor`, the one committed last (None at first)."""
+        """Yield what is new since `cursor`, the one committed last (None at first).
+
+        Where cursors are given as `Changes`, it is what all of them have made.
+        """
 
 
 class Parser(Stage[P]):

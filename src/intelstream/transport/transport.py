@@ -169,6 +169,12 @@ class Transport:
         version, *values = await self.call("HMGET", self.lane.hash(stage), *names)
         return (version or b"0").decode(), [None if value is None else orjson.loads(value) for value in values]
 
+    async def parts(self, stage: str, prefix: str) -> dict[str, Any]:
+        """Return all values that a stage keeps under names that begin so, by the rest of the name."""
+        start = STATE + prefix
+        kept = await self.kept(stage)
+        return {name.removeprefix(start): orjson.loads(text) for name, text in kept.items() if name.startswith(start)}
+
     async def kept(self, stage: str) -> dict[str, str]:
         """Return the whole hash of a stage: version, lease, state, positions, counters."""
         flat = await self.call("HGETALL", self.lane.hash(stage))

@@ -109,8 +109,8 @@ async def test_each_file_of_an_archive_is_a_report_and_the_last_one_moves_the_cu
         spool = run.stage.ctx.directory / "spool"
         waiting = len(list(spool.iterdir()))
         for report in reports:
-            assert report.after_commit
-            await report.after_commit()
+            if report.after_commit:
+                await report.after_commit()
 
         assert found == [("a", 3, None), ("c", 2 * 2**20, {"url": URL, "etag": '"1"'})]
         assert waiting == 2  # the archive, and the large file in it
