@@ -24,7 +24,14 @@ COMMANDS = (
     ("feeds", "test"),
     ("queue", "ls"),
     ("queue", "peek"),
+    ("dead", "group"),
     ("dead", "ls"),
+    ("dead", "show"),
+    ("dead", "retry"),
+    ("dead", "edit"),
+    ("dead", "drop"),
+    ("dead", "export"),
+    ("dead", "import"),
 )
 GOOD = """\
 stages:

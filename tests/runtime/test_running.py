@@ -225,7 +225,7 @@ async def test_each_message_ends_where_its_stage_says(tmp_path: Path) -> None:
     )
     async with pipelines.run(spec, tmp_path) as daemon:
         await until(lambda: daemon.statuses["choosy"].dead == 2 and len(lines(out)) == 7 and lines(other))
-        letters = await ask(tmp_path / "var", "/dead/choosy")
+        letters = await ask(tmp_path / "var", "/dead", stage="choosy")
         [row] = [row for row in await ask(tmp_path / "var", "/queues") if row["stage"] == "choosy"]
 
     assert sorted(ports(out)) == [0, 1, 2, 7, 7, 8, 9]
@@ -334,7 +334,7 @@ async def test_a_report_whose_rows_mostly_fail_is_held_back_whole(tmp_path: Path
     )
     async with pipelines.run(spec, tmp_path) as daemon:
         await until(lambda: daemon.statuses["rows"].taken)
-        [letter] = await ask(tmp_path / "var", "/dead/rows")
+        [letter] = await ask(tmp_path / "var", "/dead", stage="rows")
 
     assert letter["error"] == "TooManyBadRows"
     assert "60 of 65 rows failed" in letter["text"]
@@ -352,7 +352,7 @@ async def test_a_report_that_cannot_be_read_is_kept_whole_in_its_dead_letter(siz
     )
     async with pipelines.run(spec, tmp_path) as daemon:
         await until(lambda: daemon.statuses["rows"].dead)
-        [letter] = await ask(tmp_path / "var", "/dead/rows")
+        [letter] = await ask(tmp_path / "var", "/dead", stage="rows")
 
     kept = letter["message"]
     assert letter["field"] == "report"
@@ -370,7 +370,7 @@ async def test_a_bad_row_becomes_a_dead_letter_with_field_value_and_text(tmp_pat
     )
     async with pipelines.run(spec, tmp_path):
         await until(lambda: len(lines(out)) == 2)
-        [letter] = await ask(tmp_path / "var", "/dead/rows")
+        [letter] = await ask(tmp_path / "var", "/dead", stage="rows")
 
     assert ports(out) == [1, 3]
     assert (letter["field"], letter["row"]) == ("source.port", 1)

@@ -1,13 +1,16 @@
 """What tests of the transport do over and over: admit, read, commit, look at what is there."""
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
+
 from intelstream.ontology import Event, ids
-from intelstream.transport.commit import Commit, Entry
+from intelstream.transport.commit import Cause, Commit, Entry
 from intelstream.transport.frames import decode, encode, pack, unpack
+from intelstream.transport.letters import Kept, Outgoing, about
 from intelstream.transport.link import Client
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
@@ -26,6 +29,24 @@ def frame(*numbers: int) -> bytes:
 
 def numbers_of(packed: bytes) -> list[int]:
     return [event["source.port"] for event in decode(unpack(packed))]
+
+
+def bury(commit: Commit, number: int, signature: str = "one") -> None:
+    """Add the dead letter of a message to a commit of the stage `work`."""
+    letter = {
+        "number": number,
+        "signature": signature,
+        "time": f"t{number}",
+        "error": "E",
+        "field": None,
+        "text": "x",
+    } | {"message": {}}
+    commit.bury("work", pack(orjson.dumps(letter)), Cause(signature=signature, time=f"t{number}", first=about(letter)))
+
+
+def going(letters: Sequence[Kept]) -> list[Outgoing]:
+    """Return the frames that letters of `bury` go back in."""
+    return [Outgoing(frame(one.data["number"]), [one]) for one in letters]
 
 
 async def put(transport: Transport, stage: str, *numbers: int) -> None:
@@ -86,6 +107,10 @@ async def everything(transport: Transport) -> dict[str, Any]:
                     places = await _places(transport, key)
                     rows = await call("XPENDING", key, GROUP, "-", "+", 1000)
                     found[f"{name} pending"] = [(places.get(row[0]), row[1]) for row in rows]
+            case "set":
+                found[name.partition(":")[0]] = sorted(await call("SMEMBERS", key))
+            case "hash" if name.startswith("edits:"):
+                found[name] = await call("HVALS", key)
             case "hash":
                 flat = await call("HGETALL", key)
                 values = dict(zip(flat[::2], flat[1::2], strict=True))

@@ -5,8 +5,11 @@ More and longer runs: `pytest tests/transport/test_conservation.py --hypothesis-
 
 import asyncio
 import secrets
+import shutil
+import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from hypothesis import Phase, settings
@@ -23,15 +26,16 @@ from hypothesis.stateful import (
 )
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
+from intelstream.transport import segments
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import OVERHEAD
 from intelstream.transport.keeper import Keeper
-from intelstream.transport.letters import DeadLetters
+from intelstream.transport.letters import DeadLetters, Kept
 from intelstream.transport.link import Client
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.transport import Transport, entry
 from services.servers import RunningServer
-from transport.steps import body, frame, numbers_of, put
+from transport.steps import bury, frame, going, numbers_of, put
 
 T = TypeVar("T")
 WORKERS = ("a", "b", "c")
@@ -95,6 +99,8 @@ class Messages(RuleBasedStateMachine):
         self.lane = Lane(f"test-{secrets.token_hex(6)}")
         self.workers = {name: Transport(self.client, self.lane, name) for name in WORKERS}
         self.any = self.workers["a"]
+        self.place = Path(tempfile.mkdtemp())
+        self.letters = DeadLetters(self.any, self.place, most=0)
         self.admitted = 0
         self.added = 0  # to the state, by commits that were done
         self.known: dict[str, tuple[str, int]] = dict.fromkeys(WORKERS, ("0", 0))  # version and sum that each has read
@@ -183,7 +189,7 @@ class Messages(RuleBasedStateMachine):
             if plan.fate == "later":
                 commit.delay("work", frame(number), plan.due)
             elif plan.fate == "dead":
-                commit.bury("work", frame(number))
+                bury(commit, number)
         commit.take(one.entry, count=len(taken), to=to)
         return commit
 
@@ -235,17 +241,44 @@ class Messages(RuleBasedStateMachine):
     @precondition(lambda self: self.admitted)
     @rule(count=st.integers(1, 3), lost=st.booleans(), drawn=st.data())
     def revive(self, count: int, lost: bool, drawn: st.DataObject) -> None:  # noqa: FBT001 - a choice
-        rows = self.do(self.any.call("XRANGE", self.lane.dead("work"), "-", "+"))
-        if rows:
-            some = drawn.draw(st.lists(st.sampled_from(rows), max_size=count, unique_by=lambda row: row[0]))
+        found, _ = self.do(self.letters.page("work"))
+        if found:
+            some = drawn.draw(st.lists(st.sampled_from(found), max_size=count, unique_by=lambda one: one.id))
             self.do(self._revive(some, twice=lost))
 
-    async def _revive(self, rows: list[Any], *, twice: bool = False) -> None:
-        bodies = [(id_.decode(), body(*numbers_of(fields[1]))) for id_, fields in rows]
-        letters = DeadLetters(self.any)
-        assert await letters.revive("work", bodies, "work", ROOM) == len(rows)
+    async def _revive(self, some: list[Kept], *, twice: bool = False) -> None:
+        assert await self.letters.revive("work", going(some), "work", ROOM) == len(some)
         if twice:
-            assert await letters.revive("work", bodies, "work", ROOM) == 0
+            assert await self.letters.revive("work", going(some), "work", ROOM) == 0
+
+    @rule(crash=st.booleans())
+    def move_letters_to_a_file(self, crash: bool) -> None:  # noqa: FBT001 - a choice
+        self.do(self._move(crash=crash))
+
+    async def _move(self, *, crash: bool) -> None:
+        """Have all letters lie in files; where the daemon is killed between file and script, the next one goes on."""
+        letters = self.letters
+        if crash:
+            rows = await self.any.call("XRANGE", self.lane.dead("work"), "-", "+")
+            if rows:
+                found, _ = await letters.page("work")
+                kept = [one.data for one in found if one.segment is None]
+                segments.write(letters.directory / "work", kept, moved=True)
+            self.letters = DeadLetters(self.any, self.place, most=0)
+        else:
+            await letters.relieve("work")
+
+    @rule(lost=st.booleans())
+    def bring_letters_back_that_are_there(self, lost: bool) -> None:  # noqa: FBT001 - a choice
+        found, _ = self.do(self.letters.page("work"))
+        for _ in range(2 if lost else 1):
+            assert self.do(self.letters.adopt("work", [one.data for one in found])) == 0
+
+    @invariant()
+    def letters_are_counted(self) -> None:
+        found, _ = self.do(self.letters.page("work", count=10_000))
+
+        assert self.do(self.letters.count("work")) == len(found)
 
     @invariant()
     def every_message_is_in_one_place(self) -> None:
@@ -264,7 +297,7 @@ class Messages(RuleBasedStateMachine):
         bodies = await call("ZRANGE", lane.later("work"), 0, -1)
         later = [number for packed in bodies for number in numbers_of(packed)]
         size += sum(len(packed) + OVERHEAD for packed in bodies)
-        dead = [n for _, fields in await call("XRANGE", lane.dead("work"), "-", "+") for n in numbers_of(fields[1])]
+        dead = [one.data["number"] for one in (await self.letters.page("work", count=10_000))[0]]
         sent = await self.any.peek("left", 10_000)
         onward = [number for one in sent for number in numbers_of(one.frame)]
         sizes = await self.any.backlogs()
@@ -287,6 +320,7 @@ class Messages(RuleBasedStateMachine):
         try:
             self.do(self._finish())
         finally:
+            shutil.rmtree(self.place)
             self.do(self.client.close())
             self.runner.close()
 
@@ -295,7 +329,7 @@ class Messages(RuleBasedStateMachine):
         keeper = Keeper(last, ["work"], unheard, lambda *_: None)
         await self.any.call("DEL", *map(self.lane.alive, WORKERS))
         await self.any.run("due", [self.lane.later("work"), self.lane.stream("work")], FOR_EVER, 10_000)
-        await self._revive(await self.any.call("XRANGE", self.lane.dead("work"), "-", "+"))
+        await self._revive((await self.letters.page("work", count=10_000))[0])
         await keeper.scrub()
         for name in WORKERS:
             await keeper.takeover("work", name)

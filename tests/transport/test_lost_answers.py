@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib.resources
+import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,19 +14,20 @@ from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.transport import keeper
 from intelstream.transport.commit import Commit
 from intelstream.transport.keeper import Keeper
-from intelstream.transport.letters import DeadLetters
+from intelstream.transport.letters import DeadLetters, Kept
 from intelstream.transport.link import BLOCK
 from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
 from intelstream.transport.transport import Transport
 from services.servers import RunningServer
-from transport.steps import body, everything, frame, numbers_of, put, step, take, worker
+from transport.steps import bury, everything, frame, going, numbers_of, put, step, take, worker
 
 STAGES = ("work", "left")
 NOON = datetime(2024, 3, 6, 12, tzinfo=UTC)
 DUE = 1_000
 ROOM = 1_000_000
+NOWHERE = Path("/nonexistent")
 
 
 class Asker:
@@ -62,7 +65,7 @@ async def everything_a_step_may_write(asker: Asker) -> Any:
     commit = step(asker.transport, await take(asker.transport, "work"), 1)
     commit.version = (await asker.transport.states("work", ()))[0]
     commit.delay("work", frame(2), DUE)
-    commit.bury("work", b"letter")
+    bury(commit, 9)
     commit.write("s:seen", [3])
     commit.count("work", "in", 3)
     asker.lose("EVALSHA")
@@ -172,32 +175,48 @@ async def marks_that_are_too_many(asker: Asker) -> Any:
     return await one.claim_many([("b", "2" * 32)], 1e9, most=1)
 
 
-async def bury(asker: Asker, count: int) -> list[str]:
-    """Have so many events end as dead letters; return the ids of these."""
+async def dead(asker: Asker, count: int, directory: Path = NOWHERE) -> tuple[DeadLetters, list[Kept]]:
+    """Have so many events end as dead letters."""
     await put(asker.transport, "work", *range(count))
     commit = step(asker.transport, await take(asker.transport, "work"))
     for number in range(count):
-        commit.bury("work", frame(number))
+        bury(commit, number)
     commit.count("work", "dead", count)
     await asker.transport.commit(commit)
-    found = await asker.transport.call("XRANGE", asker.transport.lane.dead("work"), "-", "+")
-    return [bytes(id_).decode() for id_, _ in found]
+    letters = DeadLetters(asker.transport, directory)
+    return letters, (await letters.page("work"))[0]
 
 
 async def revived_letters(asker: Asker) -> Any:
-    ids = await bury(asker, 3)
+    letters, found = await dead(asker, 3)
     asker.lose("EVALSHA")
-    await DeadLetters(asker.transport).revive("work", [(id_, body(7)) for id_ in ids[:2]], "left", ROOM)
+    await letters.revive("work", going(found[:2]), "left", ROOM)
 
 
 async def dropped_letters(asker: Asker) -> Any:
-    ids = await bury(asker, 3)
-    asker.lose("XDEL")
-    await DeadLetters(asker.transport).drop("work", ids[:2])
+    letters, found = await dead(asker, 3)
+    asker.lose("EVALSHA")
+    await letters.drop("work", found[:2])
+
+
+async def changed_letters(asker: Asker) -> Any:
+    letters, found = await dead(asker, 1)
+    asker.lose("EVALSHA")
+    await letters.amend("work", [(one.changed({}), {}) for one in found])
+    return len(await asker.transport.call("HKEYS", asker.transport.lane.edits("work")))
+
+
+async def letters_that_move_to_a_file(asker: Asker) -> Any:
+    with tempfile.TemporaryDirectory() as place:
+        await dead(asker, 3)
+        letters = DeadLetters(asker.transport, Path(place), most=2)
+        asker.lose("EVALSHA")
+        await letters.relieve("work")
+        return await letters.count("work"), [one.data["number"] for one in (await letters.page("work"))[0]]
 
 
 async def rename(asker: Asker) -> Any:
-    await bury(asker, 2)
+    await dead(asker, 2)
     await put(asker.transport, "work", 7)
     asker.lose("EVALSHA")
     await asker.transport.rename("work", "labour")
@@ -280,9 +299,9 @@ async def consumers(asker: Asker) -> Any:
 
 
 async def looks(asker: Asker) -> Any:
-    await bury(asker, 2)
-    asker.lose("XLEN")
-    count = await DeadLetters(asker.transport).count("work")
+    letters, _ = await dead(asker, 2)
+    asker.lose("HGETALL")
+    count = await letters.count("work")
     asker.lose("HGETALL")
     sizes = await asker.transport.backlogs()
     asker.lose("XRANGE")
@@ -318,8 +337,10 @@ LOST = {
     "a scrub": Case(scrub, "scrub"),
     "marks": Case(marks, "claim"),
     "marks that are too many": Case(marks_that_are_too_many, "claim"),
-    "reviving letters": Case(revived_letters, "revive"),
-    "dropping letters": Case(dropped_letters),
+    "reviving letters": Case(revived_letters, "leave"),
+    "dropping letters": Case(dropped_letters, "leave"),
+    "changing letters": Case(changed_letters, "amend"),
+    "letters that move to a file": Case(letters_that_move_to_a_file, "shelve"),
     "a new name": Case(rename, "rename"),
     "a script that the server forgot": Case(script_that_the_server_forgot, "commit"),
     "a read": Case(read),

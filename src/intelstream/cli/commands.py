@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from intelstream.cli import catalogue, proving, queues, running, scaffold, trying
+from intelstream.cli import catalogue, dead, proving, queues, running, scaffold, trying
 
 app = typer.Typer(
     name="intelstream",
@@ -40,4 +40,4 @@ app.command("new-stage")(scaffold.new_stage)
 app.add_typer(catalogue.stages, name="stages")
 app.add_typer(catalogue.feeds, name="feeds")
 app.add_typer(queues.queue, name="queue")
-app.add_typer(queues.dead, name="dead")
+app.add_typer(dead.dead, name="dead")

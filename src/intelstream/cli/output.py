@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from intelstream.app.control import NotFoundHere, NotRunning
+from intelstream.app.control import NotFoundHere, NotRunning, Refused
 from intelstream.config import load_host
 from intelstream.errors import ConfigError, IntelstreamError
 
@@ -48,6 +48,9 @@ def failing() -> Iterator[None]:
     except NotFoundHere as error:
         print(f"intelstream: {error}", file=sys.stderr)
         raise SystemExit(NOT_FOUND) from error
+    except Refused as error:
+        print(f"intelstream: {error}", file=sys.stderr)
+        raise SystemExit(WRONG_USE) from error
     except IntelstreamError as error:
         print(f"intelstream: {error}", file=sys.stderr)
         raise SystemExit(BAD_STATE) from error

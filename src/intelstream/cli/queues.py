@@ -1,4 +1,4 @@
-"""Commands on a running instance: what its stages do, what waits, what was given up; and the one that reloads it."""
+"""Commands on a running instance: what its stages do, what waits; and the one that reloads it."""
 
 import asyncio
 from datetime import datetime
@@ -10,7 +10,6 @@ from intelstream.app import control
 from intelstream.cli.output import AsJson, StateDir, directory_of, printable, show_json, show_table
 
 queue = typer.Typer(help="What waits for the stages of a running instance.", no_args_is_help=True)
-dead = typer.Typer(help="Messages that stages of a running instance gave up.", no_args_is_help=True)
 Stage = Annotated[str, typer.Argument(help="Name of the stage in the pipeline.", show_default=False)]
 Count = Annotated[int, typer.Option("-n", "--count", min=1, max=control.MOST, help="How many messages at most.")]
 
@@ -72,19 +71,6 @@ def queue_peek(stage: Stage, count: Count = 10, state_dir: StateDir = None, json
     Example: intelstream queue peek deduplicate -n 3 --json
     """
     _show(asyncio.run(control.ask(directory_of(state_dir), f"/queues/{stage}", n=count)), json=json)
-
-
-@dead.command("ls")
-def dead_ls(stage: Stage, count: Count = 10, state_dir: StateDir = None, json: AsJson = False) -> None:
-    """List the oldest dead letters of a stage: error, field, message.
-
-    Example: intelstream dead ls feodo.parser
-    """
-    rows = asyncio.run(control.ask(directory_of(state_dir), f"/dead/{stage}", n=count))
-    if json:
-        show_json(rows)
-    else:
-        show_table(rows, ("time", "error", "row", "attempts", "field", "text"))
 
 
 def _show(messages: list[dict[str, Any]], *, json: bool) -> None:

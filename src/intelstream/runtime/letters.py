@@ -2,7 +2,7 @@
 
 import base64
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -11,6 +11,8 @@ import orjson
 
 from intelstream.errors import InvalidValue, StageError
 from intelstream.ontology import Event, Report
+from intelstream.transport.commit import Cause
+from intelstream.transport.letters import about
 
 LONGEST: Final = 8192  # characters of a text or traceback that are kept
 
@@ -20,7 +22,8 @@ class Letter:
     """One dead letter.
 
     `message` is an event on our wire, or a report's header with the text of the row that failed as `raw` (base64);
-    `row` is its number in the report. `signature` is equal for errors of one cause.
+    `row` is its number in the report, or with `whole` the first one of those that it stands for. `signature` is equal
+    for errors of one cause.
     """
 
     stage: str
@@ -33,14 +36,24 @@ class Letter:
     time: str
     report: str | None = None
     row: int | None = None
+    whole: bool = False
 
     @property
     def signature(self) -> str:
         return blake2b(f"{self.stage}\0{self.error}\0{self.field}".encode(), digest_size=6).hexdigest()
 
+    @property
+    def cause(self) -> Cause:
+        """Return what it is counted by."""
+        shown = about({"time": self.time, "error": self.error, "field": self.field, "text": self.text})
+        row = self.report if self.row is not None and not self.whole else None
+        return Cause(signature=self.signature, time=self.time, first=shown, origin=row or "")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__} | {"signature": self.signature}
+
     def dump(self) -> bytes:
-        own = {name: getattr(self, name) for name in self.__slots__}
-        return orjson.dumps(own | {"signature": self.signature})
+        return orjson.dumps(self.to_dict())
 
 
 def of_event(stage: str, event: Event, error: Exception, when: datetime) -> Letter:
@@ -67,7 +80,7 @@ def of_report(stage: str, report: Report, row: int, error: Exception, when: date
         letter.message["spooled"] = str(report.path)
     else:
         letter.message["raw"] = base64.b64encode(report.raw).decode()
-    return letter
+    return replace(letter, whole=True)
 
 
 def of_frame(stage: str, frame: bytes, error: Exception, when: datetime) -> Letter:

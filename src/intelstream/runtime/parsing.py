@@ -15,7 +15,7 @@ from intelstream.runtime.running import CRASHES, NotMine, Runner
 from intelstream.runtime.spec import ERROR
 from intelstream.sdk import Parser
 from intelstream.transport.commit import Commit, Entry
-from intelstream.transport.frames import FrameBroken, Spooled, decode_report, is_report, unpack
+from intelstream.transport.frames import FrameBroken, Spooled, Wanted, decode_report, is_report, unpack
 
 EVENTS: Final = 1024  # in one commit, at most
 FEW: Final = 20  # rows under which nothing is said of a report as a whole
@@ -29,9 +29,10 @@ class TooManyBadRows(StageError):
 
 @dataclass(slots=True)
 class Part:
-    """What has been parsed since the last commit, and the rows so far."""
+    """What has been parsed of a report since the last commit, and the rows so far."""
 
     entry: Entry
+    wanted: Wanted
     events: list[Event] = field(default_factory=list[Event])
     bad: list[Parsed] = field(default_factory=list[Parsed])
     rows: int = 0
@@ -55,15 +56,16 @@ class Parsing(Runner):
 
     async def _step(self, parser: Parser[Any], entry: Entry) -> None:
         try:
-            report, spooled, first = self._report(entry)
+            wanted = self._report(entry)
         except FrameBroken as error:
             await self.refuse(entry, error)
             return
         self.first.status.enter("running")
+        report = wanted.report
         report.prepare(self.first.spec.set, self.first.spec.tags)
-        part = Part(entry, last=max(first, int(entry.position or 0)))
+        part = Part(entry, wanted, last=max(wanted.row, int(entry.position or 0)))
         alone = self.suspects(entry)
-        rows = parse(parser, report, part.last)
+        rows = parse(parser, report, part.last, wanted.only, wanted.first or 0)
         while True:
             if alone and not await self.survives(entry, str(part.last)):
                 await self._give_up_rest(part, report)
@@ -78,15 +80,15 @@ class Parsing(Runner):
                 if self.first.stopping.is_set():
                     return  # the rest stays pending, behind this position
         held = await self._commit(part, report, to=None)
-        if spooled and not held:
-            await asyncio.to_thread(Path(spooled.path).unlink, missing_ok=True)
+        if wanted.spooled and not held:
+            await asyncio.to_thread(Path(wanted.spooled.path).unlink, missing_ok=True)
 
-    def _report(self, entry: Entry) -> tuple[Report, Spooled | None, int]:
+    def _report(self, entry: Entry) -> Wanted:
         body = unpack(entry.frame)
         if not is_report(body):
             raise FrameBroken(f"{entry.stage} takes reports, not events: it stands behind a collector")
-        report, spooled, first = decode_report(body, self.site.pipeline.ontology)
-        return self._located(report, spooled), spooled, first
+        wanted = decode_report(body, self.site.pipeline.ontology)
+        return replace(wanted, report=self._located(wanted.report, wanted.spooled))
 
     def _located(self, report: Report, spooled: Spooled | None) -> Report:
         """Return the report with its bytes: those of a large one lie in a file of this host."""
@@ -111,6 +113,8 @@ class Parsing(Runner):
         part.events += parsed.events
 
     def _hopeless(self, part: Part) -> bool:
+        if part.wanted.only:  # they failed before, and are no sign of what the whole report is like
+            return False
         return part.rows >= FEW and part.failed > part.rows * self.first.spec.max_bad
 
     async def _commit(self, part: Part, report: Report, to: str | None) -> bool:
@@ -124,7 +128,9 @@ class Parsing(Runner):
             if part.events:
                 self.first.send(commit, "default", part.events)
             for parsed in part.bad:
-                self._give_up(commit, report, parsed)
+                self._give_up(commit, part, report, parsed)
+            if commit.buried and part.wanted.first is None:
+                await self._keep(report)
         commit.count(self.name, "rows", len(part.events) + len(part.bad))
         if to is None:
             commit.count(self.name, "in")
@@ -138,7 +144,7 @@ class Parsing(Runner):
         """Make one dead letter of a report from the row on that has brought workers down."""
         error = Crashed(f"{CRASHES} workers have died while they had row {part.last} of report {report.id} alone")
         commit = self.first.commit()
-        self.first.bury(commit, letters.of_report(self.name, report, part.last, error, self.site.now()))
+        self.first.bury(commit, self._letter(part, report, part.last, error))
         commit.count(self.name, "in")
         commit.take(part.entry, count=1, to=None)
         await self.settle(commit, [part.entry])
@@ -154,14 +160,28 @@ class Parsing(Runner):
         )
         self.first.bury(commit, letters.of_report(self.name, report, start, error, self.site.now()))
 
-    def _give_up(self, commit: Commit, report: Report, parsed: Parsed) -> None:
+    async def _keep(self, report: Report) -> None:
+        """Keep the report for the day when its bad rows are sent again; their letters have their text in any case."""
+        try:
+            await asyncio.to_thread(self.site.originals.keep, self.name, report)
+        except OSError as error:
+            self.first.log.warning("report_not_kept", report=report.id, error=str(error))
+
+    def _letter(self, part: Part, report: Report, row: int, error: Exception) -> letters.Letter:
+        """Make the letter of a report from a row on, or of those rows behind it that are wanted."""
+        letter = letters.of_report(self.name, report, row, error, self.site.now())
+        if part.wanted.only:
+            letter.message |= {"only": sorted(part.wanted.only), "first": part.wanted.first}
+        return letter
+
+    def _give_up(self, commit: Commit, part: Part, report: Report, parsed: Parsed) -> None:
         """Send a row that failed by the error path if one is connected, else bury it."""
         if parsed.error is None:
             return
         if parsed.ended:  # its rest has no rows to be told by: the letter keeps all of it
             source = report.fields.get("feed.url", report.id)
             self.first.log.error("report_not_read", report=source, row=parsed.number, error=str(parsed.error))
-            self.first.bury(commit, letters.of_report(self.name, report, parsed.number, parsed.error, self.site.now()))
+            self.first.bury(commit, self._letter(part, report, parsed.number, parsed.error))
             return
         letter = letters.of_row(self.name, report, parsed.number, parsed.row.text, parsed.error, self.site.now())
         if not self.first.spec.to.get(ERROR):

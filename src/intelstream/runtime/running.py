@@ -109,6 +109,7 @@ class Runner(ABC):
                 self.reader.done(entries)
             if self.version:
                 self.version = commit.version
+            await self.first.relieve(commit)
             return
         self.first.log.warning("commit_refused", answer=answer.name.lower(), entries=[one.id for one in entries])
         if answer in (Answer.MOVED, Answer.STALE):

@@ -16,6 +16,7 @@ from intelstream.errors import Crashed, IntelstreamError, InvalidValue, Rejected
 from intelstream.ontology import Event
 from intelstream.runtime import letters
 from intelstream.runtime.drain import Outcome, Uncertain
+from intelstream.runtime.originals import Originals
 from intelstream.runtime.plan import levels
 from intelstream.runtime.resolver import DnsResolver
 from intelstream.runtime.roles import MAIN, Role
@@ -25,11 +26,13 @@ from intelstream.sdk import StageContext
 from intelstream.sdk.concurrency import concurrently
 from intelstream.transport.commit import Commit, Entry
 from intelstream.transport.frames import encode_waiting, pack, slices
+from intelstream.transport.letters import DeadLetters
 from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.transport import STATE, Transport
 
 POLL: Final = 2.0  # seconds between two tries to take a lease that another daemon holds, or looks at the disk
 LOW: Final = "the disk is nearly full"
+NO_SPACE: Final = "the space for dead letters is used up"
 SHORTEST: Final = 1.0
 LONGEST: Final = 60.0
 
@@ -40,7 +43,8 @@ class Site:
 
     `memory` is bytes for backlogs; `barrier` returns when what the server of a run_id acknowledged is on
     its disk; `low_on_disk` says that nothing more should be taken in. `quarantine` takes an entry under which
-    workers have died; where there is none, the messages of such are tried one by one.
+    workers have died; where there is none, the messages of such are tried one by one. `space` is bytes for dead letters
+    on disk.
     """
 
     pipeline: PipelineSpec
@@ -53,9 +57,15 @@ class Site:
     low_on_disk: Callable[[], bool] = lambda: False
     role: Role = MAIN
     quarantine: Callable[[Entry], Awaitable[None]] | None = None
+    space: int = 4 * 1024**3
     totals: dict[str, int] = field(init=False)
+    letters: DeadLetters = field(init=False)
+    originals: Originals = field(init=False)
 
     def __post_init__(self) -> None:
+        directory = self.state_dir / "dead"
+        self.letters = DeadLetters(self.transport, directory, barrier=self.barrier, limit=self.space)
+        self.originals = Originals(self.letters.directory, self.space // 4)
         self.become(self.pipeline)
 
     def become(self, pipeline: PipelineSpec) -> None:
@@ -218,10 +228,19 @@ class Station:
             self.bury(commit, letter)
 
     def bury(self, commit: Commit, letter: letters.Letter) -> None:
-        commit.bury(self.name, pack(letter.dump()))
+        commit.bury(self.name, pack(letter.dump()), letter.cause)
         commit.count(self.name, "dead")
         commit.count(self.name, f"dead:{letter.error}")
         self.status.last_error = letter.text
+
+    async def relieve(self, commit: Commit) -> None:
+        """Move old dead letters to files where a commit has made too many; wait while there is no room for them."""
+        for stage, (number, size) in commit.buried.items():
+            while not await self.site.letters.relieve(stage, number, size):
+                if self.status.enter("paused", NO_SPACE):
+                    self.log.error("dead_letters_full", cure="retry, export or drop some: `intelstream dead group`")
+                if await self.pause(POLL):
+                    return
 
     def _put_aside(self, commit: Commit, event: Event, delay: float) -> None:
         due = int((self.site.now().timestamp() + delay) * 1000)

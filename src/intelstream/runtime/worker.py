@@ -114,8 +114,10 @@ class Worker:
     async def _rename(self, pipeline: PipelineSpec) -> None:
         """Give what is kept of renamed stages to them."""
         for spec in pipeline.stages.values():
-            if spec.was and spec.was not in pipeline.stages and await self.site.transport.rename(spec.was, spec.name):
-                self._log.info("stage_renamed", stage=spec.name, was=spec.was)
+            if spec.was and spec.was not in pipeline.stages:
+                await self.site.letters.rename(spec.was, spec.name)
+                if await self.site.transport.rename(spec.was, spec.name):
+                    self._log.info("stage_renamed", stage=spec.name, was=spec.was)
 
     def _planned(self, pipeline: PipelineSpec) -> dict[tuple[str, ...], Hosting]:
         """Return what runs each segment that this worker hosts, by its members."""

@@ -55,13 +55,28 @@ class Entry:
         return len(self.frame) + OVERHEAD
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why there is a dead letter, as it is counted: letters of one `signature` are one group.
+
+    `first` is what is shown of the group (JSON), of which the earliest letter's stays; `origin` is the report whose row
+    it is.
+    """
+
+    signature: str
+    time: str
+    first: str
+    origin: str = ""
+
+
 @dataclass(slots=True)
 class Commit:
     """One step of `stage`.
 
     `version` is the one that the step started from, "" for stages that keep none. A step that takes no entry has to
     have one, and is known by its `operation` when it is sent again; another step of the same name is another one.
-    `room` are the most messages of destinations that have a limit, `total` the most bytes of the lane.
+    `room` are the most messages of destinations that have a limit, `total` the most bytes of the lane; `buried` are
+    number and bytes of dead letters by stage.
     """
 
     lane: Lane
@@ -72,6 +87,7 @@ class Commit:
     room: Sequence[tuple[str, int]] = ()
     total: int | None = None
     size: int = 0
+    buried: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     _mark: str = field(default_factory=lambda: secrets.token_hex(8))
     _keys: dict[str, int] = field(default_factory=dict[str, int])
     _bodies: list[bytes] = field(default_factory=list[bytes])
@@ -79,6 +95,8 @@ class Commit:
     _outs: list[list[Any]] = field(default_factory=list[list[Any]])
     _later: list[list[Any]] = field(default_factory=list[list[Any]])
     _dead: list[list[Any]] = field(default_factory=list[list[Any]])
+    _groups: dict[tuple[int, str], list[Any]] = field(default_factory=dict[tuple[int, str], list[Any]])
+    _origins: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
     _state: list[Any] = field(default_factory=list[Any])
     _counts: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
@@ -111,9 +129,19 @@ class Commit:
         """Put a frame of one message aside until `due`, in milliseconds since the epoch."""
         self._later.append([self._key(self.lane.later(stage)), self._body(frame), stage, 1, due])
 
-    def bury(self, stage: str, letter: bytes) -> None:
-        """Add a dead letter."""
+    def bury(self, stage: str, letter: bytes, cause: Cause) -> None:
+        """Add a dead letter, and count it with those of its cause."""
         self._dead.append([self._key(self.lane.dead(stage)), self._body(letter)])
+        key = self._key(self.lane.groups(stage))
+        group = self._groups.setdefault((key, cause.signature), [key, cause.signature, 0, 0, cause.first, ""])
+        group[2] += 1
+        group[3] += len(letter) + OVERHEAD
+        group[5] = cause.time
+        number, size = self.buried.get(stage, (0, 0))
+        self.buried[stage] = number + 1, size + len(letter) + OVERHEAD
+        if cause.origin:
+            origin = self._key(self.lane.origins(stage)), cause.origin
+            self._origins[origin] = self._origins.get(origin, 0) + 1
 
     def write(self, name: str, value: Any) -> None:
         """Set a field of the stage's hash to a JSON value; None removes it."""
@@ -153,7 +181,8 @@ class Commit:
             "outs": self._outs,
             "later": self._later,
             "dead": self._dead,
-            "count": counts,
+            "groups": list(self._groups.values()),
+            "count": counts + [[key, origin, by] for (key, origin), by in self._origins.items()],
             "room": self.room,
             "total": self.total if self.total is not None else False,
             "wake": self.lane.wake,

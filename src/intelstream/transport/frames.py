@@ -2,11 +2,12 @@
 
 A frame is one flag byte and a body. `j` is JSON, `z` the same behind zstd level 1. The JSON of events is an object of
 columns (`fields`, `id`, `raw`), and `runs` of neighbours that share parents and tags, as [number, parents, tags]; one
-that comes back to its stage has `arrival`, `attempts`, `again` and `delayed` besides. So nothing is copied per event.
+that comes back to its stage has `arrival`, `attempts`, `again` and `delayed` besides, and those that an operator sends
+again have `again`. So nothing is copied per event.
 A report is its header as JSON, a line break, and its bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, islice
@@ -99,6 +100,12 @@ def encode_waiting(event: Event, *, delayed: bool) -> bytes:
     return orjson.dumps(columns)
 
 
+def encode_again(events: Sequence[Event]) -> bytes:
+    """Return the body of a frame of events that are sent again on purpose: their own marks let them pass."""
+    columns: dict[str, Any] = orjson.loads(encode(events))
+    return orjson.dumps(columns | {"again": True})
+
+
 def is_delayed(body: bytes) -> bool:
     """Tell whether a frame comes back from the delayed retries."""
     return body.endswith(_DELAYED)
@@ -126,7 +133,10 @@ def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[
     if "arrival" in columns:
         [event] = events
         event.arrival = columns["arrival"] or event.arrival
-        event.attempts, event.again = columns["attempts"], columns["again"]
+        event.attempts = columns["attempts"]
+    if columns.get("again"):
+        for event in events:
+            event.again = True
     return events
 
 
@@ -146,9 +156,19 @@ def _halved(events: Sequence[Event]) -> list[tuple[int, bytes]]:
     return _halved(events[:middle]) + _halved(events[middle:])
 
 
-def encode_report(report: Report, spooled: Spooled | None = None, row: int = 0) -> bytes:
-    """Return the body of a report; of one that lies in a file only where that is. `row` is the first one wanted."""
-    header = {"id": report.id, "fields": report.fields, "tags": sorted(report.tags), "row": row}
+def encode_report(
+    report: Report, spooled: Spooled | None = None, row: int = 0, only: Collection[int] = (), first: int | None = None
+) -> bytes:
+    """Return the body of a report; of one that lies in a file only where that is.
+
+    `row` is the first one wanted; `only` are those wanted, if not all; `first` is the number of the first one there is
+    in a report that was cut out of another one.
+    """
+    header: dict[str, Any] = {"id": report.id, "fields": report.fields, "tags": sorted(report.tags), "row": row}
+    if only:
+        header["only"] = sorted(only)
+    if first is not None:
+        header["first"] = first
     if spooled:
         header["spooled"] = {"host": spooled.host, "path": spooled.path, "size": spooled.size}
     return orjson.dumps(header) + b"\n" + (b"" if spooled else report.raw)
@@ -159,8 +179,22 @@ def is_report(body: bytes) -> bool:
     return body.startswith(b'{"id":')
 
 
-def decode_report(body: bytes, ontology: Ontology = STANDARD) -> tuple[Report, Spooled | None, int]:
-    """Return the report, where its bytes lie if not here, and the first row that is wanted of it."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A report, where its bytes lie if not here, and which of its rows are wanted: from `row` on, or `only` some.
+
+    `first` is the number of the first row there is: of a report that was cut out of another one.
+    """
+
+    report: Report
+    spooled: Spooled | None
+    row: int
+    only: frozenset[int]
+    first: int | None
+
+
+def decode_report(body: bytes, ontology: Ontology = STANDARD) -> Wanted:
+    """Return the report and what is wanted of it."""
     head, _, raw = body.partition(b"\n")
     try:
         header = orjson.loads(head)
@@ -169,6 +203,6 @@ def decode_report(body: bytes, ontology: Ontology = STANDARD) -> tuple[Report, S
         report.id, report.fields, report.tags = header["id"], header["fields"], frozenset(header["tags"])
         report.ontology = ontology
         report.prepare({})
-        return report, spooled, header["row"]
+        return Wanted(report, spooled, header["row"], frozenset(header.get("only", ())), header.get("first"))
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise FrameBroken(f"reading a report: {error}") from error

@@ -46,6 +46,22 @@ class Lane:
         """Dead letters of a stage."""
         return self._key("dead", stage)
 
+    def groups(self, stage: str) -> str:
+        """Hash of its dead letters by cause: `n:`, `first:` and `last:` of each signature, `bytes` of its stream."""
+        return self._key("groups", stage)
+
+    def origins(self, stage: str) -> str:
+        """Hash of the number of its dead letters by the report that they are rows of."""
+        return self._key("origins", stage)
+
+    def edits(self, stage: str) -> str:
+        """Hash of what operators have changed in its dead letters, by letter."""
+        return self._key("edits", stage)
+
+    def gone(self, segment: str) -> str:
+        """Set of the places of letters in a file that are no more, and of `SETTLED`."""
+        return self._key("gone", segment)
+
     def marks(self, stage: str) -> str:
         """Return what the names of all buckets of marks begin with."""
         return self._key("marks", f"{stage}:")

@@ -98,7 +98,8 @@ class Transport:
 
     async def rename(self, old: str, new: str) -> int:
         """Give what is kept of a stage to the one that it is called now; return the number of keys moved."""
-        kinds = (self.lane.stream, self.lane.hash, self.lane.later, self.lane.dead)
+        lane = self.lane
+        kinds = (lane.stream, lane.hash, lane.later, lane.dead, lane.groups, lane.origins, lane.edits)
         pairs = [name for kind in kinds for name in (kind(old), kind(new))]
         return int(await self.run("rename", [self.lane.sizes, *pairs], old, new))
 

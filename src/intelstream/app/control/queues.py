@@ -8,14 +8,12 @@ from intelstream.ontology import Event
 from intelstream.runtime.plan import segments
 from intelstream.transport.commit import Entry
 from intelstream.transport.frames import FrameBroken, decode, decode_report, is_report, unpack
-from intelstream.transport.letters import DeadLetters
 
 
 async def queues(instance: Instance) -> list[dict[str, Any]]:
     """Return the backlog of every stage: messages, bytes, what is put aside, dead letters, counters."""
     stages, transport = instance.pipeline.stages, instance.transport
     sizes = await transport.backlogs()
-    letters = DeadLetters(transport)
     member_of = {name: names for names in segments(stages) for name in names if len(names) > 1}
     rows: list[dict[str, Any]] = []
     for name, spec in stages.items():
@@ -27,7 +25,7 @@ async def queues(instance: Instance) -> list[dict[str, Any]]:
                 "messages": sizes.get(f"{name}:n", 0),
                 "bytes": sizes.get(f"{name}:b", 0),
                 "retrying": int(kept.get("retrying", 0)),
-                "dead": await letters.count(name),
+                "dead": await instance.site.letters.count(name),
                 "in": int(kept.get("in", 0)),
                 "counters": {key: int(value) for key, value in sorted(kept.items()) if _is_counter(key)},
                 "segment": list(member_of.get(name, ())),
@@ -56,7 +54,8 @@ def _messages(entry: Entry) -> list[dict[str, Any]]:
     try:
         body = unpack(entry.frame)
         if is_report(body):
-            report, spooled, _ = decode_report(body)
+            wanted = decode_report(body)
+            report, spooled = wanted.report, wanted.spooled
             raw = {"spooled": spooled.path} if spooled else {"raw": base64.b64encode(report.raw).decode()}
             return [{"__type": "Report", "__id": report.id, "__tags": sorted(report.tags), **report.fields, **raw}]
         start = int(entry.position.partition(".")[0] or 0)

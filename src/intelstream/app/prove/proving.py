@@ -18,9 +18,10 @@ from intelstream.app.prove.oracle import foretold
 from intelstream.app.prove.proof import Proof
 from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.app.prove.report import Findings, counts_of
+from intelstream.app.prove.underproof import second_dir
 from intelstream.app.prove.verdict import judged, judged_sums
 from intelstream.runtime.spec import PipelineSpec
-from intelstream.transport.letters import DeadLetters
+from intelstream.transport.letters import EMPTY, DeadLetters
 from intelstream.transport.link import Client
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
@@ -29,7 +30,6 @@ STILL: Final = 2.0  # seconds in which nothing more comes, so that everything is
 LOOK: Final = 0.1
 FLOWS_WITHIN: Final = 5.0
 AHEAD: Final = 3  # shares of the events that are released before the first fault
-PAGE: Final = 1000
 DROPPED: Final = "dropped:"
 
 
@@ -159,15 +159,20 @@ class Proving:
         """Read all dead letters and compare them."""
         client = Client(f"unix://{self.proof.socket}")
         try:
-            letters = DeadLetters(Transport(client, Lane(spec.name), "prover"))
+            transport = Transport(client, Lane(spec.name), "prover")
+            places = (self.proof.state_dir, second_dir(self.proof))  # each daemon has files of its own
             for stage in spec.stages:
                 found: defaultdict[str, list[bytes]] = defaultdict(list)
-                after = "-"
-                while page := await letters.list(stage, PAGE, after):
-                    after = page[-1]["id"]
-                    for letter in page:
-                        who, what = letter_of(letter)
-                        found[who].append(what)
+                seen: set[str] = set()
+                for letters in [DeadLetters(transport, place / "dead") for place in places]:
+                    after = EMPTY
+                    while after:
+                        page, after = await letters.page(stage, after)
+                        for letter in page:
+                            if letter.id not in seen:
+                                who, what = letter_of(letter.data)
+                                found[who].append(what)
+                        seen.update(letter.id for letter in page)
                 wanted = expected.dead[stage]
                 if found or wanted:
                     findings.dead.append(judged(stage, wanted, found, expected.rivalry(stage)))

@@ -10,7 +10,7 @@
 --   state     {field, value or false, ...} of the stage's hash
 --   outs      {{stream, body, stage, n}, ...}
 --   later     {{zset, body, stage, n, due ms}, ...}
---   dead      {{stream, body}, ...}
+--   dead      {{stream, body}, ...}; groups {{hash, signature, number, bytes, first, time}, ...} of them by cause
 --   count     {{hash, field, by}, ...}
 --   room      {{stage, most messages}, ...}; total: most bytes of the lane, or false
 --   wake      channel to tell that there is room again
@@ -18,6 +18,7 @@
 -- version, {-4} in no pending list, {-5, stage} full, {-6} lane full.
 local h = cjson.decode(ARGV[1])
 local OVERHEAD = 128
+local GROUPS = 3000  -- fields of a hash of groups, three for each: causes come from outside, so they have to be bounded
 local stage = KEYS[2]
 local version = redis.call('HGET', stage, 'version') or '0'
 
@@ -55,7 +56,7 @@ local function foreign(places, kind)
     end
   end
 end
-local refused = foreign(h.outs, 'stream') or foreign(h.later, 'zset') or foreign(h.dead, 'stream')
+local refused = foreign(h.outs, 'stream') or foreign(h.later, 'zset') or foreign(h.dead, 'stream') or foreign(h.groups, 'hash')
 if refused then return refused end
 
 local added, taken = 0, 0
@@ -90,6 +91,14 @@ for _, l in ipairs(h.later) do
   size(l[3], l[4], #ARGV[l[2]] + OVERHEAD)
 end
 for _, d in ipairs(h.dead) do redis.call('XADD', KEYS[d[1]], '*', 'd', ARGV[d[2]]) end
+for _, g in ipairs(h.groups) do
+  local hash, cause = KEYS[g[1]], g[2]
+  if redis.call('HEXISTS', hash, 'n:' .. cause) == 0 and redis.call('HLEN', hash) > GROUPS then cause = 'other' end
+  redis.call('HINCRBY', hash, 'n:' .. cause, g[3])
+  redis.call('HINCRBY', hash, 'bytes', g[4])
+  redis.call('HSETNX', hash, 'first:' .. cause, g[5])
+  redis.call('HSET', hash, 'last:' .. cause, g[6])
+end
 for i = 1, #h.state, 2 do
   if h.state[i + 1] == false then
     redis.call('HDEL', stage, h.state[i])
