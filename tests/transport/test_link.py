@@ -20,7 +20,7 @@ from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
 from services import servers
 from services.servers import KINDS, RunningServer
-from transport.steps import frame, ports, put, step, take, worker
+from transport.steps import bury, frame, ports, put, step, take, worker
 
 BANNED = {
     "XADD",
@@ -255,7 +255,7 @@ async def test_a_key_that_somebody_else_wrote_costs_no_half_of_a_commit(transpor
     sent, delayed, buried = (step(transport, entry, 1) for _ in range(3))
     sent.send(("right",), frame(1), 1)
     delayed.delay("work", frame(1), 1)
-    buried.bury("work", frame(1))
+    bury(buried, 1)
     lane = transport.lane
     for commit, key in ((sent, lane.stream("right")), (delayed, lane.later("work")), (buried, lane.dead("work"))):
         await transport.call("DEL", key)

@@ -37,7 +37,7 @@ class Fault(StrEnum):
 SINK = ("sink", "expected", "found", "lost", "doubled", "altered")
 
 
-def prove(  # noqa: PLR0913, PLR0917 - the options of the command
+def prove(
     file: Annotated[
         Path | None, typer.Argument(metavar="[PIPELINE]", help="The pipeline file [default: one that uses everything].")
     ] = None,
