@@ -57,7 +57,7 @@ async def test_what_brings_an_isolated_stage_down_ends_as_a_dead_letter(
     async with pipelines.run(spec, tmp_path) as daemon:
         await until(lambda: daemon.statuses["poison"].dead == 1, within=60)
         await until(lambda: len(lines(tmp_path / "out.jsonl")) == 40)
-        [letter] = await ask(tmp_path / "var", "/dead/poison")
+        [letter] = await ask(tmp_path / "var", "/dead?stage=poison")
 
     assert letter["message"]["source.port"] == 21
     assert letter["error"] == ("MemoryError" if how == "memory" else "Crashed")
@@ -108,7 +108,7 @@ async def test_what_brings_the_daemon_down_is_tried_elsewhere_when_it_is_started
             assert await process.wait() == -signal.SIGABRT
     async with running(tmp_path) as process:
         await finished(tmp_path)
-        [letter] = await asked(tmp_path, "/dead/poison")
+        [letter] = await asked(tmp_path, "/dead?stage=poison")
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0
 

@@ -21,7 +21,7 @@ File = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=Fa
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(  # noqa: PLR0917 - the options of a command
+def run(
     file: File,
     state_dir: StateDir = None,
     host: Host = None,

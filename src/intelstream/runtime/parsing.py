@@ -171,7 +171,7 @@ class Parsing(Runner):
         """Make the letter of a report from a row on, or of those rows behind it that are wanted."""
         letter = letters.of_report(self.name, report, row, error, self.site.now())
         if part.wanted.only:
-            letter.message |= {"only": sorted(part.wanted.only), "first": part.wanted.first}
+            letter.message.update(only=sorted(part.wanted.only), first=part.wanted.first)
         return letter
 
     def _give_up(self, commit: Commit, part: Part, report: Report, parsed: Parsed) -> None:
