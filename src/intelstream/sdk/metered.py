@@ -11,11 +11,21 @@ from intelstream.sdk.types import Size
 class Metered:
     """The bytes of a report, as UTF-8 without NUL; without an encoding, as they are.
 
-    At most `longest` bytes, and what a reader takes in one go, come between two calls of `reset`.
+    At most `longest` bytes, and what a reader takes in one go, come between two calls of `reset`; `cure` says what
+    to do about it.
     """
 
-    def __init__(self, file: BinaryIO, longest: int, encoding: str = "", *, reject: bool = False) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        longest: int,
+        encoding: str = "",
+        *,
+        reject: bool = False,
+        cure: str = " (`max_row_bytes`)",
+    ) -> None:
         self._file, self._longest, self._encoding = file, longest, encoding
+        self._cure = cure
         self._decoder: codecs.IncrementalDecoder | None = None
         if encoding:
             self._decoder = decoder_of(encoding, "strict" if reject else "replace")
@@ -37,7 +47,7 @@ class Metered:
             data = self._file.read(size)
             self._taken += len(data)
             if self._taken > self._longest + size:
-                raise InvalidValue("report", "", f"expected records of at most {Size(self._longest)} (`max_row_bytes`)")
+                raise InvalidValue("report", "", f"expected records of at most {Size(self._longest)}{self._cure}")
             if self._decoder is None:
                 return data
             text = decoded(self._decoder, data, self._encoding)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
@@ -12,7 +13,7 @@ from intelstream.sdk.incoming import read_events
 from intelstream.sdk.listener import Cursor, Listener, ListenerParams, Said
 from intelstream.sdk.types import ontology_of
 
-TOLD: Final = 20  # faults of one request
+PART: Final = 1000  # events read at a time
 
 
 class Params(ListenerParams):
@@ -41,8 +42,8 @@ class Api(sdk.Collector[Params]):
     The answer is 202 when what was posted is safe, so that the sender may delete it. What was answered otherwise,
     or not at all, may be sent again: with the same `Idempotency-Key` it is not taken twice, as long as the key is
     among the last 500. Other content with such a key is refused with 422; while there is no room for more the answer
-    is 429. Events come as an object, an array, or one object per line; if one is wrong, all are refused. There is no
-    TLS here: put a reverse proxy in front where the network is not yours.
+    is 429. Events come as an object, an array, or one object per line; if one is wrong, all are refused, and the first
+    20 faults told. There is no TLS here: put a reverse proxy in front where the network is not yours.
     """
 
     mode = "listen"
@@ -69,9 +70,11 @@ class Api(sdk.Collector[Params]):
                 continue
             events, wrong = await self.ctx.in_thread(read_events, given.content, self.params.ontology)
             if wrong:
-                given.answer(Said(400, "nothing of it was taken", [one._asdict() for one in wrong[:TOLD]]))
+                given.answer(Said(400, "nothing of it was taken", [one._asdict() for one in wrong]))
                 continue
             yield sdk.Begin(given.digest)
-            for event in events:
-                yield event
+            following = iter(events)
+            while part := await self.ctx.in_thread(list, islice(following, PART)):
+                for event in part:
+                    yield event
             yield sdk.Commit(given.cursor, given.accept)
