@@ -271,14 +271,9 @@ async def tried_alone(asker: Asker) -> Any:
     return await asker.transport.alone("work", entry.id, "")
 
 
-async def making_the_streams(asker: Asker) -> Any:
-    asker.lose("XGROUP")
-    await asker.transport.open(["new"])
-
-
-async def the_format(asker: Asker) -> Any:
-    asker.lose("SET")
-    await asker.transport.open(["new"])
+async def opening(asker: Asker) -> Any:
+    asker.lose("EVALSHA")
+    await asker.transport.open(["new", "other"])
 
 
 async def burial_of_predecessors(asker: Asker) -> Any:
@@ -348,8 +343,7 @@ LOST = {
     "positions": Case(positions, losses=2),
     "handing an entry on": Case(handed_on, "hand_on"),
     "trying alone": Case(tried_alone),
-    "making streams": Case(making_the_streams),
-    "the format": Case(the_format),
+    "opening": Case(opening, "open"),
     "burying predecessors": Case(burial_of_predecessors),
     "asking who reads": Case(consumers),
     "looking": Case(looks, losses=3),

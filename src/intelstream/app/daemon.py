@@ -21,7 +21,7 @@ from intelstream.runtime.spec import HostSpec, PipelineSpec
 from intelstream.runtime.station import Site
 from intelstream.runtime.status import StageStatus
 from intelstream.runtime.watch import LoopWatch, told
-from intelstream.runtime.worker import Change, Worker
+from intelstream.runtime.worker import Change, Worker, unless
 from intelstream.transport.link import Client, ServerTrouble
 from intelstream.transport.names import Lane
 from intelstream.transport.transport import Transport
@@ -38,8 +38,8 @@ class Staff:
 
     async def run(self, pipeline: PipelineSpec, stopping: asyncio.Event) -> None:
         """Work until told to stop."""
-        await self.crew.start(pipeline)
         ending = asyncio.create_task(self._end(stopping))
+        await unless(stopping, self.crew.start(pipeline))
         try:
             await self.worker.run()
         finally:
@@ -147,7 +147,9 @@ class Daemon:
             instance = Instance(site, server.pid, crew.shown, self.reload)
             await stack.enter_async_context(listening(instance, directory.path))
             await stack.enter_async_context(LoopWatch(told))
-            await transport.bury_predecessors(mine, list(self.pipeline.stages))
+            stages = list(self.pipeline.stages)
+            if not await unless(self._stopping, transport.bury_predecessors(mine, stages)):
+                return
             self._log.info(
                 "daemon_started",
                 pipeline=self.pipeline.name,

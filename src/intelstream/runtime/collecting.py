@@ -27,7 +27,6 @@ from intelstream.transport.transport import STATE
 RUN, NEXT, PARTS = "run", "next", "parts"
 RETRY: Final = 60.0  # seconds until a source that was away is asked again; longer each time
 RETRY_MOST: Final = 3600.0
-SYNC_RETRY: Final = 1.0
 
 
 class Collecting:
@@ -285,11 +284,11 @@ class Collecting:
             await until.after_commit()
 
     async def _sync(self, acknowledging: str) -> None:
-        """Wait for the disk. If that fails it is our server's trouble, not the source's: it is asked again soon."""
+        """Wait for the disk; if that fails, what the server has of it is read anew: it may have lost the commit."""
         try:
             await self.site.barrier(acknowledging)
         except Unavailable as down:
-            raise Unavailable(str(down), retry_after=down.retry_after or SYNC_RETRY) from down
+            raise Lost(f"{self.name}: {down}") from down
 
     async def _settle(self, commit: Commit) -> None:
         answer = await self.site.transport.commit(commit, admits=True, on_hold=self.station.status.hold)
@@ -297,3 +296,5 @@ class Collecting:
             raise Lost(f"{self.name}: {answer.name.lower()}")
         self.site.note(commit)
         self.version = commit.version
+        if not self.tracks:
+            self.failures = 0  # one that runs all the time is well when something comes through

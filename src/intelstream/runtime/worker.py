@@ -1,7 +1,8 @@
 """Hosts the segments of a pipeline on one event loop, changes them under way, and stops them between two frames."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,20 @@ class Change:
     started: tuple[tuple[str, ...], ...] = ()
     stopped: tuple[tuple[str, ...], ...] = ()
     kept: int = 0
+
+
+async def unless(stopping: asyncio.Event, step: Coroutine[Any, Any, None]) -> bool:
+    """Do something that may wait for the server, but not longer than until the worker stops; say whether it is done."""
+    doing, stop = asyncio.create_task(step), asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((doing, stop), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            doing.result()
+        return doing.done()
+    finally:
+        doing.cancel()
+        stop.cancel()
+        await asyncio.gather(doing, stop, return_exceptions=True)
 
 
 def everything(_: StageSpec) -> bool:
@@ -52,10 +67,9 @@ class Worker:
         Raises:
             NewerFormat: the server holds data of a newer version.
         """
-        transport = self.site.transport
-        await self._rename(self.site.pipeline)
-        await transport.open(list(self.site.pipeline.stages))
-        async with Pulse(transport):
+        async with AsyncExitStack() as stack:
+            if not await unless(self._stopping, self._open(stack)):
+                return
             self._begin(self._planned(self.site.pipeline))
             care = asyncio.create_task(self.keeper.run())
             ordered = asyncio.create_task(self._obey())
@@ -72,6 +86,21 @@ class Worker:
                 await self._cancelled(care, ordered, stop, *tasks)
                 while not self._orders.empty():
                     self._orders.get_nowait()[1].set_exception(Stopped())
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        """Make ready what the stages need.
+
+        What workers had that are known to be gone is taken over before anything new is read: an output that was killed
+        in the middle of a write is to meet the same events first.
+        """
+        transport = self.site.transport
+        await self._rename(self.site.pipeline)
+        await transport.open(list(self.site.pipeline.stages))
+        await stack.enter_async_context(Pulse(transport))
+        if transport.buried:
+            planned = self._planned(self.site.pipeline)
+            self.keeper.stages = [name for names in planned for name in names]
+            await self.keeper.sweep()
 
     async def apply(self, pipeline: PipelineSpec) -> Change:
         """Go over to another pipeline: what has not changed runs on, the rest is stopped and started between frames.

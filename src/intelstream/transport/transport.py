@@ -86,15 +86,9 @@ class Transport:
         Raises:
             NewerFormat: this version cannot read what is there.
         """
-        known = await self.call("SET", self.lane.format, FORMAT, "NX", "GET")
-        if known is not None and int(known) > FORMAT:
-            raise NewerFormat(f"opening {self.client.address}: format {int(known)}, this version reads {FORMAT}")
-        for stage in stages:
-            try:
-                await self.call("XGROUP", "CREATE", self.lane.stream(stage), GROUP, "0", "MKSTREAM")
-            except CommandRefused as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
+        known = int(await self.run("open", [self.lane.format, *map(self.lane.stream, stages)], FORMAT, GROUP))
+        if known > FORMAT:
+            raise NewerFormat(f"opening {self.client.address}: format {known}, this version reads {FORMAT}")
 
     async def rename(self, old: str, new: str) -> int:
         """Give what is kept of a stage to the one that it is called now; return the number of keys moved."""

@@ -63,7 +63,7 @@ class Oracle:
                 await self._walk(self._parsed(target, b"".join(lines)))
             return
         events, _ = read_events(b"".join(lines), self._spec.ontology)
-        await self._walk(dict.fromkeys(targets, events))
+        await self._walk(dict.fromkeys(targets, list(events)))
 
     async def finish(self) -> Expected:
         """Let what only waits for time leave, and return everything."""
