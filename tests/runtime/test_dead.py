@@ -133,7 +133,8 @@ async def test_rows_are_parsed_again_from_their_report_when_the_parser_is_mended
 
 async def test_rows_of_a_document_are_parsed_again_too_and_fail_again_as_letters(tmp_path: Path) -> None:
     (tmp_path / "in.json").write_text(
-        '{"found": {"list": [{"ip": "10.0.0.1", "port": "port 1", "what": "a"}, {"ip": "10.0.0.2", "port": 2, "what": "b"},'
+        '{"found": {"list": [{"ip": "10.0.0.1", "port": "port 1", "what": "a"},'
+        '{"ip": "10.0.0.2", "port": 2, "what": "b"},'
         '{"ip": "nowhere", "port": 3, "what": "c"}]}}'
     )
 
@@ -255,7 +256,7 @@ async def test_letters_that_were_exported_come_back_once_after_they_were_dropped
         exported = (await ask(tmp_path / "var", "/dead-export", stage="mine"))["letters"]
         assert (await finish(tmp_path, "drop", {"stage": "mine"}))["done"] == 3
         assert await listed(tmp_path) == []
-        with pytest.raises(Refused, match="letter 1: source.port"):
+        with pytest.raises(Refused, match=r"letter 1: source\.port"):
             await tell(
                 tmp_path / "var", "/dead:import", [exported[0] | {"message": {"__type": "Event", "source.port": -1}}]
             )
