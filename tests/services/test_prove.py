@@ -79,17 +79,17 @@ async def test_a_server_killed_while_its_disk_is_slow_has_nothing_lost_or_double
 ) -> None:
     gate, chance = tmp_path / "gate", Random(3)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", COMMAND, "prove", "--json", "--events", "2000", "--kills", "6"),
+        *(sys.executable, "-c", COMMAND, "prove", "--json", "--events", "6000", "--kills", "8"),
         *("--fault", "server", "--seed", "3", "--state-dir", str(tmp_path / "proof")),
-        env=os.environ | {"LD_PRELOAD": str(slow_fsync), "SLOW_FSYNC_GATE": str(gate)},
+        env=os.environ | {"LD_PRELOAD": str(slow_fsync), "SLOW_FSYNC_GATE": str(gate), "SLOW_FSYNC_ONLY": ".aof"},
         stdout=asyncio.subprocess.PIPE,
     )
     done = asyncio.create_task(process.communicate())
     while not done.done():
         gate.touch()
-        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        await asyncio.sleep(chance.uniform(1.0, 2.5))
         gate.unlink()
-        await asyncio.wait((done,), timeout=chance.uniform(0.2, 0.6))
+        await asyncio.wait((done,), timeout=chance.uniform(0.1, 0.5))
     found = json.loads((await done)[0])
 
     assert (found["good"], found["troubles"]) == (True, [])

@@ -45,6 +45,7 @@ class Assignment:
     gone: frozenset[str]
     state_dir: Path
     memory: int
+    space: int
     most: int | None
     log_level: str
 
@@ -72,6 +73,7 @@ class Child:
                 http=http,
                 state_dir=given.state_dir,
                 memory=given.memory,
+                space=given.space,
                 statuses=self._statuses,
                 barrier=_no_barrier,
                 role=given.role,

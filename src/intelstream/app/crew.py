@@ -170,6 +170,7 @@ class Crew:
             gone=gone,
             state_dir=self._host.state_dir,
             memory=self._host.memory,
+            space=self._host.dead_letters,
             most=MEMORY if member.role.alone else None,
             log_level=self._log_level,
         )

@@ -135,6 +135,7 @@ class Daemon:
                 http=http,
                 state_dir=directory.path,
                 memory=self.host.memory,
+                space=self.host.dead_letters,
                 statuses=self.statuses,
                 barrier=server.barrier,
                 low_on_disk=server.low_on_disk,

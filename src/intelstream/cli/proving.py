@@ -149,10 +149,12 @@ def _show(found: Findings) -> None:
         | ({} if one.good else {"reason": f"{one.reason} (expected {one.expected})"})
         for one in found.dropped
     ]
-    show_table(drops, ("stage", "dropped", "reason"))
-    print()
+    if drops:
+        show_table(drops, ("stage", "dropped", "reason"))
+        print()
     for kind, number in sorted(found.faults.items()):
-        print(f"{number:4} × {TITLES[kind]}")
+        if number:
+            print(f"{number:4} × {TITLES[kind]}")
     print(
         f"\nin {found.taken}, acknowledged {found.acknowledged}, out {sum(one.found for one in found.verdicts)}, "
         f"dead {sum(one.found for one in found.dead)}, lost {found.total('lost')}, doubled {found.total('doubled')}, "

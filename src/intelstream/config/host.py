@@ -72,6 +72,11 @@ class HostKeys(Keys):
         description="Memory for what waits in queues; a quarter of the machine's, at most 4GiB, if nothing is said.",
     )
     workers: int = Field(default=1, ge=1, le=64, description="Processes that share the stages.")
+    dead_letters: Size = Field(
+        default=Size("4GiB"),
+        description="Disk for dead letters in files, and a quarter of it for the reports of each parser that they are "
+        "rows of; stages that would need more pause.",
+    )
     state_dir: str | None = Field(
         default=None, description="State directory; `var` beside the pipeline file if nothing is said."
     )
@@ -113,6 +118,7 @@ def load_host(path: Path | None, pipeline: Path, *, state_dir: Path | None, env:
         redis=keys.redis,
         server=keys.server,
         memory=int(keys.memory or default_memory()),
+        dead_letters=int(keys.dead_letters),
         workers=keys.workers,
         plugins=keys.plugins,
         readable=usual if keys.files.read is None else _directories(home, keys.files.read),

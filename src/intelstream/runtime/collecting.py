@@ -22,6 +22,7 @@ from intelstream.sdk import Commit as Until
 from intelstream.sdk.files import digest_of
 from intelstream.transport.commit import Commit
 from intelstream.transport.frames import MESSAGES, Spooled, encode_report, pack
+from intelstream.transport.link import Restarted
 from intelstream.transport.transport import STATE
 
 RUN, NEXT, PARTS = "run", "next", "parts"
@@ -41,6 +42,7 @@ class Collecting:
         self.split = split
         self.random = Random()  # noqa: S311 - for jitter, not for secrets
         self.version = ""
+        self.epoch = site.transport.client.epoch  # what another incarnation of the server has said is void
         self.standing = Standing(None, {})
         self.events: list[Event] = []
         self.record = Run(self.name, site.now())
@@ -291,7 +293,11 @@ class Collecting:
             raise Lost(f"{self.name}: {down}") from down
 
     async def _settle(self, commit: Commit) -> None:
-        answer = await self.site.transport.commit(commit, admits=True, on_hold=self.station.status.hold)
+        hold = self.station.status.hold
+        try:
+            answer = await self.site.transport.commit(commit, admits=True, on_hold=hold, epoch=self.epoch)
+        except Restarted as error:
+            raise Lost(f"{self.name}: the server has been restarted") from error
         if not answer.written:
             raise Lost(f"{self.name}: {answer.name.lower()}")
         self.site.note(commit)

@@ -10,11 +10,13 @@ from intelstream.runtime.station import Lost, Site, Station, Stopped
 from intelstream.runtime.status import StateName
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import FrameBroken, is_report, unpack
-from intelstream.transport.link import BLOCK
+from intelstream.transport.link import BLOCK, Restarted
 from intelstream.transport.reader import Reader
 
 SUSPECT: Final = 2  # workers gone after which an entry is one
 CRASHES: Final = 3  # of one message that was alone
+
+RESTARTED: Final = "the server has been restarted"
 
 
 class NotMine(IntelstreamError):
@@ -46,6 +48,7 @@ class Runner(ABC):
         self.name = self.first.name
         names = [station.name for station in stations]
         self.reader = Reader(site.transport, names, takes_new=site.role.kind != "quarantine")
+        self.epoch = site.transport.client.epoch  # what another incarnation of the server has said is void
         self.version = ""  # of a stage under a lease; "" for those that need none
 
     @abstractmethod
@@ -65,11 +68,10 @@ class Runner(ABC):
         """Return what came in, nothing if nothing came."""
         if self.first.status.state == "starting":
             self.enter("idle")
-        epoch = self.site.transport.client.epoch
         entries = await self._innocent(await self.reader.read(self.ahead, self.wait))
-        if epoch != self.site.transport.client.epoch:
+        if self.epoch != self.site.transport.client.epoch:
             self.reader.forget(entries)
-            raise Lost(f"{self.name}: the server has been restarted")
+            raise Lost(f"{self.name}: {RESTARTED}")
         if not entries:
             self.enter("idle")
         return entries
@@ -102,7 +104,11 @@ class Runner(ABC):
             NotMine: the entries are to be let go of.
             Lost: position, version or lease are not what the step started from.
         """
-        answer = await self.site.transport.commit(commit, on_hold=self.first.status.hold)
+        try:
+            answer = await self.site.transport.commit(commit, on_hold=self.first.status.hold, epoch=self.epoch)
+        except Restarted as error:
+            self.reader.forget(entries)
+            raise Lost(f"{self.name}: {RESTARTED}") from error
         if answer.written:
             self.site.note(commit)
             if ends:
@@ -134,7 +140,10 @@ class Runner(ABC):
 
         Raises:
             Stopped: the worker stops.
+            Lost: it was our own server, which has been started again.
         """
+        if isinstance(down, Restarted):
+            raise Lost(f"{self.name}: {RESTARTED}") from down
         if await self.first.hold_off(down, tries):
             raise Stopped
 

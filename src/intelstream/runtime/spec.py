@@ -103,13 +103,15 @@ class PipelineSpec:
 class HostSpec:
     """What the host allows and gives: no pipeline file can change it.
 
-    `memory` is bytes for backlogs, `workers` the number of processes that share the stages.
+    `memory` is bytes for backlogs, `dead_letters` bytes on disk for letters, `workers` the number of processes that
+    share the stages.
     """
 
     state_dir: Path
     redis: str | None = field(default=None, repr=False)  # it may hold a password
     server: str = "bundled"
     memory: int
+    dead_letters: int = 4 * 1024**3
     workers: int = 1
     plugins: tuple[str, ...] = ()
     readable: tuple[Path, ...] = ()

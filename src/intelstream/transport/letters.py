@@ -102,16 +102,16 @@ class DeadLetters:
         *,
         barrier: Callable[[str], Awaitable[None]] = _at_once,
         limit: int = 1 << 62,
-        most: int = MOST,
-        bytes: int = BYTES,
+        most: int | None = None,
+        bytes: int | None = None,
     ) -> None:
         self._transport = transport
         self._lane = transport.lane
         self.directory = directory / f"{transport.lane.pipeline}.{transport.lane.number}"
         self._barrier = barrier
         self._limit = limit
-        self._most = most
-        self._bytes = bytes
+        self._most = MOST if most is None else most
+        self._bytes = BYTES if bytes is None else bytes
         self._stages: dict[str, _Stage] = {}
         self._last: tuple[str, list[dict[str, Any]]] = ("", [])
 

@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from intelstream.errors import IntelstreamError
+from intelstream.errors import IntelstreamError, Unavailable
 from intelstream.transport.scripts import Script
 
 BLOCK: Final = 4.0  # seconds a read waits for entries
@@ -46,6 +46,10 @@ class GroupGone(IntelstreamError):
     """A stream lost its consumer group: somebody deleted it, and with it the record of what was in flight."""
 
 
+class Restarted(Unavailable):
+    """Another incarnation of the server answers: what the last one said may not be so any more. Nothing was sent."""
+
+
 class Link:
     """One connection, used by one task at a time."""
 
@@ -54,27 +58,32 @@ class Link:
         self._connection: AbstractConnection = client.connection()
         self.number = 0  # what the server calls this connection; for CLIENT UNBLOCK
 
-    async def call(self, *args: Any) -> Any:
+    async def call(self, *args: Any, epoch: int | None = None) -> Any:
         """Send one command and return its answer as lists, bytes and numbers.
+
+        With an `epoch` it is for that incarnation of the server alone.
 
         Raises:
             ServerTrouble: no answer came, or one that asks to wait. A command may have been carried out.
             GroupGone: the consumer group is not there.
+            Restarted: another incarnation would get it.
         """
         task = asyncio.current_task()
         if task and task.cancelling():
             # In a task that is being cancelled, as when cleaning up, Python before 3.11.3 (Debian 12 has 3.11.2) turns
             # the end of a time limit into another cancellation; in a task of its own it does not.
-            return await asyncio.create_task(self._call(*args))
-        return await self._call(*args)
+            return await asyncio.create_task(self._call(args, epoch))
+        return await self._call(args, epoch)
 
-    async def _call(self, *args: Any) -> Any:
+    async def _call(self, args: Sequence[Any], epoch: int | None) -> Any:
         connection = self._connection
         try:
             # A time limit of our own: the one of the library loses cancellations (`asyncio.wait_for` in Python 3.11).
             async with asyncio.timeout(ANSWER):
                 if not connection.is_connected:
                     await self._open()
+                if epoch is not None:
+                    self._client.require(epoch)
                 await connection.send_command(*args)
                 return await connection.read_response(disable_decoding=True)
         except exceptions.ResponseError as error:
@@ -148,6 +157,15 @@ class Client:
         self.run_id = run_id
         self.started = time.monotonic() - int(found.get(UPTIME, 0))
 
+    def require(self, epoch: int) -> None:
+        """Make sure that it is still this incarnation of the server.
+
+        Raises:
+            Restarted: it is another one.
+        """
+        if epoch != self.epoch:
+            raise Restarted(f"talking to Redis: {self.address} has been started again meanwhile")
+
     @asynccontextmanager
     async def link(self) -> AsyncGenerator[Link]:
         """Lend a connection."""
@@ -164,13 +182,16 @@ class Client:
         async with self.link() as link:
             return await link.call(*args)
 
-    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script; all of ours may be sent twice. The text itself goes over only where it is not known."""
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any], epoch: int | None = None) -> Any:
+        """Run a script; all of ours may be sent twice. The text itself goes over only where it is not known.
+
+        With an `epoch` it is for that incarnation of the server alone.
+        """
         async with self.link() as link:
             try:
-                return await link.call("EVALSHA", script.sha, len(keys), *keys, *args)
+                return await link.call("EVALSHA", script.sha, len(keys), *keys, *args, epoch=epoch)
             except ScriptUnknown:
-                return await link.call("EVAL", script.text, len(keys), *keys, *args)
+                return await link.call("EVAL", script.text, len(keys), *keys, *args, epoch=epoch)
 
     async def close(self) -> None:
         self._closed = True  # those that are lent close when they come back

@@ -18,7 +18,9 @@ class StageMarks:
 
     A mark is a field of a hash: buckets by the first bits of the key's digest, so that the server packs them (about 43
     bytes a mark), and by generation, so that they go as a whole when their time is over. Where there are more than
-    `most`, the oldest generation goes early, and `on_early` is told how many marks went with it.
+    `most`, the oldest generation goes early, and `on_early` is told how many marks went with it. A mark is of the
+    incarnation of the server that the entry came from: another one may have forgotten the entry, and what comes in its
+    place would find the mark taken.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class StageMarks:
         self._stage = stage
         self._now = now
         self._on_early = on_early
+        self._epoch = transport.client.epoch
 
     async def claim_many(self, claims: Sequence[tuple[str, str]], ttl: float, most: int = MOST) -> list[str]:
         if not claims:
@@ -42,7 +45,7 @@ class StageMarks:
         keys = [self._transport.lane.marks(self._stage), self._transport.lane.marked(self._stage)]
         lives = int((GENERATIONS + 1) * span * 1000)
         args = (newest, GENERATIONS + 1, lives, prefixes, records, most)
-        answer, early = await self._transport.run("claim", keys, *args)
+        answer, early = await self._transport.run("claim", keys, *args, epoch=self._epoch)
         if early:
             self._on_early(early)
         owners = bytes(answer).hex()

@@ -101,9 +101,15 @@ class Transport:
         """Send one command that may be repeated."""
         return await self.patiently(lambda: self.client.call(*args))
 
-    async def run(self, name: str, keys: Sequence[str], *args: Any, admits: bool = False) -> Any:
-        """Run one of our scripts."""
-        return await self.patiently(lambda: self.client.run(script(name, admits=admits), keys, args))
+    async def run(
+        self, name: str, keys: Sequence[str], *args: Any, admits: bool = False, epoch: int | None = None
+    ) -> Any:
+        """Run one of our scripts.
+
+        Raises:
+            Restarted: it was for the incarnation `epoch` of the server, which is gone.
+        """
+        return await self.patiently(lambda: self.client.run(script(name, admits=admits), keys, args, epoch))
 
     async def once(self, name: str, keys: Sequence[str], *args: Any) -> Any:
         """Run one of our scripts now or not at all.
@@ -118,18 +124,26 @@ class Transport:
             raise
 
     async def commit(
-        self, commit: Commit, *, admits: bool = False, on_hold: Callable[[str | None], None] = lambda _: None
+        self,
+        commit: Commit,
+        *,
+        admits: bool = False,
+        on_hold: Callable[[str | None], None] = lambda _: None,
+        epoch: int | None = None,
     ) -> Answer:
         """Write all of it or nothing, as soon as there is room for it.
 
         `admits` marks what brings messages in: refused first when memory is short. `on_hold` is told what is full
         ("" for the lane) while the commit waits, and None when it is through. `commit.version` becomes the new one.
+
+        Raises:
+            Restarted: the step began with what the incarnation `epoch` of the server said, which is gone.
         """
         keys, args = commit.call()
         held = False
         while True:
             seen = self._freed
-            code, *detail = await self.run("commit", keys, *args, admits=admits)
+            code, *detail = await self.run("commit", keys, *args, admits=admits, epoch=epoch)
             answer = Answer(code)
             if not answer.waits:
                 break

@@ -22,10 +22,14 @@ USE: Final = "intelstream.app.prove.stages:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A place at which events come in: the stage that a source of ours stands in for, and its lines."""
+    """A place at which events come in: the stage that a source of ours stands in for, and its lines.
+
+    `durable` says that what it stands for acknowledges only what is on the server's disk.
+    """
 
     stage: StageSpec
     gives: str
+    durable: bool
     first: int
     lines: int
     labels: Mapping[str, Any]
@@ -42,7 +46,8 @@ def entries(spec: PipelineSpec, events: int, *, parses: bool) -> list[Entry]:
         labels = {key: value for sender in before for key, value in sender.labels.items()}
         tags = frozenset[str]().union(*(sender.tags for sender in before))
         gives = "reports" if parses else "events"
-        made.append(Entry(stage=one, gives=gives, first=first, lines=lines, labels=labels, tags=tags))
+        durable = any(map(_is_durable, before))
+        made.append(Entry(stage=one, gives=gives, durable=durable, first=first, lines=lines, labels=labels, tags=tags))
         first += lines
     return made
 
@@ -96,7 +101,7 @@ def write_sources(made: Sequence[Entry], directory: Path, seed: int, events_file
     given = sources.of_file(events_file, MOST_SAMPLES) if events_file else None
     for one in made:
         if one.gives == "reports":
-            lines = sources.rows(one.lines, seed)
+            lines = sources.rows(one.first, one.lines, seed)
         else:
             labels = {f"feed.{name}": value for name, value in one.labels.items()}
             samples = given or sources.of_feeds(one.labels)
@@ -132,6 +137,10 @@ def _enters(one: StageSpec, parses: bool) -> bool:  # noqa: FBT001 - of this fil
     return one.stage.gives_of(one.params) == "events"
 
 
+def _is_durable(one: StageSpec) -> bool:
+    return issubclass(one.stage, Collector) and (one.stage.mode == "listen" or one.stage.durable)
+
+
 def _senders(spec: PipelineSpec, name: str) -> Iterator[StageSpec]:
     return (one for one in spec.stages.values() if name in one.targets())
 
@@ -144,6 +153,7 @@ def _source(spec: PipelineSpec, entry: Entry, directory: Path, seed: int) -> Sta
         "acknowledged": directory / "in" / f"{name}.acknowledged",
         "lines": entry.lines,
         "gives": entry.gives,
+        "durable": entry.durable,
         "seed": seed,
     }
     params = Source.Params.model_validate(given, context={"ontology": spec.ontology})

@@ -104,12 +104,15 @@ class ServerUnderProof:
         return next(int(line.partition(":")[2]) for line in info.splitlines() if line.startswith("process_id:"))
 
     async def kill(self) -> bool:
-        """End it as a crash does; say whether there was one."""
-        pid = await self.pid()
-        if pid is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return pid is not None
+        """End it as a crash does, as soon as it answers; say whether it did."""
+        deadline = time.monotonic() + PATIENCE
+        while (pid := await self.pid()) is None:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return True
 
     async def fill(self, seconds: float) -> bool:
         """Leave it no memory for so long; say whether there was one to do that to."""

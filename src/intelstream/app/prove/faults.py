@@ -25,10 +25,13 @@ TITLES: Final[Mapping[Kind, str]] = {
 }
 STOPS_FROM: Final = 20  # kills from which on a daemon is stopped too: it takes half a minute
 COMMANDS: Final = ("EVALSHA", "EVALSHA", "EVALSHA", "XREADGROUP", "HMGET")
+LAST: Final = 3  # which of the next ones is cut, at most
 CUT_WITHIN: Final = 3.0  # seconds in which such a command has to come
 EARLY: Final = 0.25  # share of the blows that fall while the daemon starts
 START: Final = 1.5  # seconds from the beginning of a start in which those fall
 FLOW: Final = 0.25  # seconds after the first message in which the others fall
+LATE: Final = 0.5  # share of the server's kills that come later than that
+DISK: Final = 2.5  # seconds: it syncs once in a second, and may hold writes back for two
 ASLEEP: Final = LIFETIME + SWEEP + 3.0
 
 
@@ -73,7 +76,8 @@ def beside(status: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _blow(kind: Kind, chance: Random) -> Blow:
     early = kind == "daemon" and chance.random() < EARLY
-    return Blow(kind, early, chance.uniform(0.0, START if early else FLOW), chance.getrandbits(32))
+    longest = START if early else DISK if kind == "server" and chance.random() < LATE else FLOW
+    return Blow(kind, early, chance.uniform(0.0, longest), chance.getrandbits(32))
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class Victims:
 
     async def _cut(self, chance: Random) -> bool:
         before, command = self.proxy.cuts, chance.choice(COMMANDS)
-        self.proxy.cut(command, chance.randint(1, 5))
+        self.proxy.cut(command, chance.randint(1, LAST))
         deadline = time.monotonic() + CUT_WITHIN
         while self.proxy.cuts == before and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.01)

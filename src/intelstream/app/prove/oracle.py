@@ -62,8 +62,8 @@ class Oracle:
             for target in targets:
                 await self._walk(self._parsed(target, b"".join(lines)))
             return
-        events, _ = read_events(b"".join(lines), self._spec.ontology)
-        await self._walk(dict.fromkeys(targets, list(events)))
+        events = [*read_events(b"".join(lines), self._spec.ontology)[0]]
+        await self._walk(dict.fromkeys(targets, events))
 
     async def finish(self) -> Expected:
         """Let what only waits for time leave, and return everything."""

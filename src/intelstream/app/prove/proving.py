@@ -30,6 +30,7 @@ STILL: Final = 2.0  # seconds in which nothing more comes, so that everything is
 LOOK: Final = 0.1
 FLOWS_WITHIN: Final = 5.0
 AHEAD: Final = 3  # shares of the events that are released before the first fault
+STEPS: Final = 10  # parts of a share
 DROPPED: Final = "dropped:"
 
 
@@ -91,6 +92,7 @@ class Proving:
                     self._blows = planned(self._kills, proof.seed, workers=bool(beside(status)), only=self._only)
                     victims = Victims(daemon, second, ServerUnderProof(proof.socket), proxy)
                     await self._strike(victims, findings)
+                    findings.faults["cut"] = proxy.cuts
                     counted = await self._drained(victims, expected, ledger)
                     await self._judge_letters(spec, expected, findings)
                     findings.dropped = counts_of(expected.dropped, counted, sure=not expected.twins)
@@ -103,12 +105,11 @@ class Proving:
         return findings
 
     async def _strike(self, victims: Victims, findings: Findings) -> None:
-        """Release a share of the events before each fault, the rest after the last one."""
+        """Release a share of the events up to each fault, the rest after the last one."""
         shares = len(self._blows) + AHEAD
         for place, blow in enumerate(self._blows):
             self._done = place
-            open_gate(self.proof.directory, (place + AHEAD) / shares)
-            await self._moment(victims.daemon, blow)
+            await self._moment(victims.daemon, blow, (place + AHEAD) / shares, 1 / shares)
             self._tell(blow.kind)
             if await victims.strike(blow):
                 findings.faults[blow.kind] += 1
@@ -117,14 +118,19 @@ class Proving:
         self._done = len(self._blows)
         open_gate(self.proof.directory, 1.0)
 
-    async def _moment(self, daemon: UnderProof, blow: Blow) -> None:
-        """Wait for the moment of a fault: while the daemon starts, or while messages flow."""
-        if not blow.early:
-            await daemon.ask("/status")
-            before, deadline = self._acknowledged(), time.monotonic() + FLOWS_WITHIN
+    async def _moment(self, daemon: UnderProof, blow: Blow, upto: float, share: float) -> None:
+        """Wait for the moment of a fault: while the daemon starts, or while messages flow, a few more at each step."""
+        if blow.early:
+            open_gate(self.proof.directory, upto)
+            await asyncio.sleep(blow.after)
+            return
+        await daemon.ask("/status")
+        before, deadline = self._acknowledged(), time.monotonic() + FLOWS_WITHIN
+        for step in range(1, STEPS + 1):
+            open_gate(self.proof.directory, upto - share + share * step / STEPS)
             while self._acknowledged() == before and time.monotonic() < deadline:  # noqa: ASYNC110 - in a file
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(blow.after)
+            await asyncio.sleep(blow.after / STEPS)
 
     async def _drained(self, victims: Victims, expected: Expected, ledger: Ledger) -> Mapping[tuple[str, str], int]:
         """Wait until everything is through and nothing more comes; return what was dropped, by stage and reason.

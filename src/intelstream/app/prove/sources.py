@@ -21,11 +21,11 @@ RECENT: Final = 5000  # rows among which the repeated ones are chosen
 Known = Mapping[str, Any]
 
 
-def rows(count: int, seed: int) -> Iterator[bytes]:
-    """Yield lines of CSV: number, time, address, port, URL, type, name of the malware."""
-    chance = Random(seed)  # noqa: S311 - repeatable is what it is for
+def rows(first: int, count: int, seed: int) -> Iterator[bytes]:
+    """Yield lines of CSV: number from `first` on, time, address, port, URL, type, name of the malware."""
+    chance = Random(f"{seed}:{first}")  # noqa: S311 - repeatable is what it is for
     recent: list[bytes] = []
-    for number in range(count):
+    for number in range(first, first + count):
         if recent and chance.random() < TWINS:
             yield recent[chance.randrange(len(recent))]
             continue

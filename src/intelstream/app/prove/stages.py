@@ -31,6 +31,7 @@ class SourceParams(sdk.Params):
     acknowledged: Path = Field(description="File that gets the number of lines that are safe, one count per line.")
     lines: int = Field(ge=0, description="How many lines the file has.")
     gives: Literal["reports", "events"] = Field("reports", description="What the lines are.")
+    durable: bool = Field(False, description="Whether lines are acknowledged when they are on the server's disk.")
     seed: int = Field(0, description="Decides how many lines are handed over together.")
     _ontology: Ontology = PrivateAttr(STANDARD)
 
@@ -49,7 +50,10 @@ class Source(sdk.Collector[SourceParams]):
     """Hand over the lines of a file as far as they are released, and write down what was acknowledged as safe."""
 
     mode = "stream"
-    durable = True
+
+    def __init__(self, params: SourceParams, ctx: sdk.StageContext) -> None:
+        super().__init__(params, ctx)
+        self.durable = params.durable
 
     @classmethod
     def gives_of(cls, params: sdk.Params) -> Literal["reports", "events"]:
