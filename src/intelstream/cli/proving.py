@@ -1,6 +1,8 @@
 """`prove`: kill a pipeline while it works, and account for every event."""
 
+import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -86,7 +88,7 @@ def prove(
     )
     with _followed(shown=sys.stderr.isatty()) as on_progress, _kept(directory, always=state_dir is not None) as keep:
         proving = Proving(proof, kills, on_progress, only=[one.value for one in fault or ()])
-        found = uvloop.run(proving.run(events_file))
+        found = uvloop.run(_run(proving, events_file))
         keep(found)
     if json:
         show_json(found.shown())
@@ -94,6 +96,16 @@ def prove(
         _show(found)
     if not found.good:
         raise typer.Exit(BAD_STATE)
+
+
+async def _run(proving: Proving, events_file: Path | None) -> Findings:
+    """Run it; SIGTERM ends it as Ctrl-C does, with all of its processes."""
+    work = asyncio.ensure_future(proving.run(events_file))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @contextmanager
