@@ -10,10 +10,11 @@ import orjson
 from intelstream.ontology import Event, ids
 from intelstream.transport.commit import Cause, Commit, Entry
 from intelstream.transport.frames import decode, encode, pack, unpack
-from intelstream.transport.letters import Kept, Outgoing, about
+from intelstream.transport.letters import Outgoing
 from intelstream.transport.link import Client
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
+from intelstream.transport.shelf import Kept, about
 from intelstream.transport.transport import Transport
 
 PARENT = "00000000-0000-7000-8000-000000000000"

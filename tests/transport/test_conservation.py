@@ -30,9 +30,10 @@ from intelstream.transport import segments
 from intelstream.transport.commit import Answer, Commit, Entry
 from intelstream.transport.frames import OVERHEAD
 from intelstream.transport.keeper import Keeper
-from intelstream.transport.letters import DeadLetters, Kept
+from intelstream.transport.letters import DeadLetters
 from intelstream.transport.link import Client
 from intelstream.transport.names import GROUP, Lane
+from intelstream.transport.shelf import Kept
 from intelstream.transport.transport import Transport, entry
 from services.servers import RunningServer
 from transport.steps import bury, frame, going, numbers_of, put

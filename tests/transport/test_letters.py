@@ -8,7 +8,8 @@ import pytest
 
 from intelstream.transport import segments
 from intelstream.transport.frames import OVERHEAD
-from intelstream.transport.letters import DeadLetters, Kept, Outgoing
+from intelstream.transport.letters import DeadLetters, Outgoing
+from intelstream.transport.shelf import Kept
 from intelstream.transport.transport import Transport
 from transport.steps import bury, frame, going, ports, put, step, take
 

@@ -14,11 +14,12 @@ from intelstream.app.prove.proxy import cutting_proxy
 from intelstream.transport import keeper
 from intelstream.transport.commit import Commit
 from intelstream.transport.keeper import Keeper
-from intelstream.transport.letters import DeadLetters, Kept
+from intelstream.transport.letters import DeadLetters
 from intelstream.transport.link import BLOCK
 from intelstream.transport.marks import StageCache, StageMarks
 from intelstream.transport.names import GROUP, Lane
 from intelstream.transport.reader import Reader
+from intelstream.transport.shelf import Kept
 from intelstream.transport.transport import Transport
 from services.servers import RunningServer
 from transport.steps import bury, everything, frame, going, numbers_of, put, step, take, worker

@@ -1,24 +1,19 @@
 """`dead`: messages that stages of a running instance gave up, looked at, sent back, changed, dropped, moved about."""
 
 import asyncio
-import base64
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-import orjson
 import typer
 
 from intelstream.app.control import MOST, Refused, ask, tell
-from intelstream.cli.output import BAD_STATE, AsJson, StateDir, directory_of, printable, show_json, show_table
+from intelstream.cli import letters
+from intelstream.cli.output import AsJson, StateDir, directory_of, printable, show_json, show_table
 from intelstream.transport.segments import save
 
 dead = typer.Typer(help="Messages that stages of a running instance gave up.", no_args_is_help=True)
-WAIT: Final = 1.0  # seconds before what found no room is tried again
-LETTERS: Final = 500  # brought in at once
-BYTES: Final = 8 * 1024 * 1024
-NAMED: Final = 5  # letters that are named where something could not be done
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Ids of letters, as `dead ls` shows them.", show_default=False)]
 Stage = Annotated[str | None, typer.Option("--stage", "-s", help="Letters of this stage.")]
@@ -46,7 +41,7 @@ def group(
     if not rows:
         print("no dead letters")
         return
-    shown = [row | {"first": _short(row["first"]), "last": _short(row["last"])} for row in rows]
+    shown = [row | {"first": letters.short(row["first"]), "last": letters.short(row["last"])} for row in rows]
     show_table(shown, ("group", "count", "stage", "error", "field", "first", "last", "example"))
     print(f"\nlook at them:   intelstream dead ls --group {rows[0]['group']}")
     print(f"send them back: intelstream dead retry --group {rows[0]['group']}")
@@ -74,7 +69,7 @@ def ls(
     if not rows:
         print("no dead letters")
         return
-    shown = [row | {"time": _short(row["time"])} for row in rows]
+    shown = [row | {"time": letters.short(row["time"])} for row in rows]
     show_table(shown, ("id", "time", "error", "field", "row", "attempts", "text"))
     if len(rows) == count:
         total = asyncio.run(ask(directory_of(state_dir), "/dead-number", **query))
@@ -102,7 +97,7 @@ def show(
             print(f"{name:>9}  {printable(str(found[name]))}")
     edited = found.get("edited", {})
     print(f"\n{found['message']['__type'].lower()}")
-    for name, value in _message(found["message"]).items():
+    for name, value in letters.message(found["message"]).items():
         mark = "~" if name in edited else " "
         print(f" {mark} {name}: {printable(str(value))[:1000]}")
     if found["traceback"]:
@@ -130,7 +125,9 @@ def retry(
     May be repeated: what has gone is not sent again. Example: intelstream dead retry --group 3f9ac2d81b07
     """
     select = _select(ids, stage, group, error, field, all=all)
-    _finish(_orders(directory_of(state_dir), "/dead:retry", {"select": select, "to": to}), "sent back", json=json)
+    letters.finish(
+        letters.orders(directory_of(state_dir), "/dead:retry", {"select": select, "to": to}), "sent back", json=json
+    )
 
 
 @dead.command("edit")
@@ -166,7 +163,9 @@ def edit(
         "retry": retry,
         "to": to,
     }
-    _finish(_orders(directory_of(state_dir), "/dead:edit", order), "sent back" if retry else "changed", json=json)
+    letters.finish(
+        letters.orders(directory_of(state_dir), "/dead:edit", order), "sent back" if retry else "changed", json=json
+    )
 
 
 @dead.command("drop")
@@ -190,7 +189,7 @@ def drop(
         query = _query(stage=stage, group=group, error=error, field=field, ids=",".join(ids or ()))
         if (count := asyncio.run(ask(directory, "/dead-number", **query))) > 1:
             raise Refused(f"this deletes {count} dead letters for good: add --yes (`dead export` keeps a copy)")
-    _finish(_orders(directory, "/dead:drop", {"select": select}), "dropped", json=json)
+    letters.finish(letters.orders(directory, "/dead:drop", {"select": select}), "dropped", json=json)
 
 
 @dead.command("export")
@@ -207,7 +206,7 @@ def export(
     Example: intelstream dead export letters.jsonl --stage rows
     """
     query = _query(stage=stage, group=group, error=error, field=field)
-    lines = _exported(directory_of(state_dir), query)
+    lines = letters.exported(directory_of(state_dir), query)
     if str(file) == "-":
         for line in lines:
             sys.stdout.write(line.decode())
@@ -236,7 +235,7 @@ def bring(
     """
     directory, done, known = directory_of(state_dir), 0, 0
     with sys.stdin.buffer if str(file) == "-" else file.open("rb") as source:
-        for some in _chunks(source):
+        for some in letters.chunks(source):
             answer = asyncio.run(tell(directory, "/dead:import", some))
             done, known = done + answer["done"], known + answer["known"]
     if json:
@@ -255,88 +254,3 @@ def _select(
     if not (ids or stage or group or error or field or all):
         raise Refused("say which letters: ids, --stage, --group, --error, --field, or --all")
     return {"ids": ids or [], "stage": stage, "group": group, "error": error, "field": field, "all": all}
-
-
-def _orders(directory: Path, path: str, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Give an order, step by step, until all of it is done; say what holds it up."""
-
-    async def go() -> dict[str, Any]:
-        done, left, told = 0, 0, ""
-        refused: list[dict[str, str]] = []
-        step: dict[str, Any] = {"cursor": "", "until": None}
-        while True:
-            step = await tell(directory, path, {**order, "cursor": step["cursor"], "until": step["until"]})
-            done += step["done"]
-            left += step["left"]
-            refused += step["refused"]
-            if not step["held"]:
-                if not step["cursor"]:
-                    return {"done": done, "left": left, "refused": refused}
-                continue
-            if step["held"] != told:
-                told = step["held"]
-                print(f"waiting: {told} ({done} so far; Ctrl-C stops, the rest stays)", file=sys.stderr)
-            await asyncio.sleep(WAIT)
-
-    return asyncio.run(go())
-
-
-def _finish(answer: dict[str, Any], did: str, *, json: bool) -> None:
-    """Print what was done; exit code 1 where something could not be."""
-    if json:
-        show_json(answer)
-    else:
-        print(f"{answer['done']} {did}")
-        reasons: dict[str, list[str]] = {}
-        for one in answer["refused"]:
-            reasons.setdefault(one["reason"], []).append(one["id"])
-        for reason, ids in reasons.items():
-            print(f"not {did}: {printable(reason)}\n  {' '.join(ids[:NAMED])}{' …' if len(ids) > NAMED else ''}")
-        if answer["left"]:
-            print(f"{answer['left']} left as they were")
-    if answer["left"]:
-        raise typer.Exit(BAD_STATE)
-
-
-def _exported(directory: Path, query: Mapping[str, str]) -> Iterator[bytes]:
-    cursor = ""
-    while True:
-        answer = asyncio.run(ask(directory, "/dead-export", cursor=cursor, **query))
-        for one in answer["letters"]:
-            yield orjson.dumps(one) + b"\n"
-        cursor = answer["cursor"]
-        if not cursor:
-            return
-
-
-def _chunks(source: Any) -> Iterator[list[dict[str, Any]]]:
-    """Cut a file into lists of letters that one request carries."""
-    some: list[dict[str, Any]] = []
-    size = 0
-    for number, line in enumerate(source, 1):
-        if not line.strip():
-            continue
-        try:
-            some.append(orjson.loads(line))
-        except orjson.JSONDecodeError as error:
-            raise Refused(f"line {number}: expected JSON: {error}") from error
-        size += len(line)
-        if len(some) >= LETTERS or size > BYTES:
-            yield some
-            some, size = [], 0
-    if some:
-        yield some
-
-
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a message for people: no type, the text of a row as text."""
-    shown = {name: value for name, value in message.items() if not name.startswith("__")}
-    if "raw" in shown:
-        shown["raw"] = base64.b64decode(shown["raw"]).decode(errors="replace")
-    if message.get("__raw") is not None:
-        shown["raw"] = message["__raw"]
-    return shown
-
-
-def _short(time: str) -> str:
-    return time[:19].replace("T", " ") + "Z"

@@ -12,7 +12,7 @@ import orjson
 from intelstream.errors import InvalidValue, StageError
 from intelstream.ontology import Event, Report
 from intelstream.transport.commit import Cause
-from intelstream.transport.letters import about
+from intelstream.transport.shelf import about
 
 LONGEST: Final = 8192  # characters of a text or traceback that are kept
 

@@ -17,7 +17,8 @@ from intelstream.runtime.originals import Originals
 from intelstream.sdk import Parser
 from intelstream.sdk.cutting import header_end
 from intelstream.transport.frames import BYTES, Spooled, encode_again, encode_report, pack
-from intelstream.transport.letters import Kept, Outgoing
+from intelstream.transport.letters import Outgoing
+from intelstream.transport.shelf import Kept
 
 TOGETHER: Final = 64  # events in one frame: it goes only if all of its letters are still there
 OWN: Final = frozenset({"__type", "__id", "__tags", "raw", "spooled", "only", "first"})

@@ -1,24 +1,20 @@
 """Dead letters of a lane: the newest on the server, older ones in files; counted, read, changed and sent back as one.
 
 On the server a letter lies in its stage's stream, and its id is that of its entry. Where there are too many, the oldest
-move to files (`segments`): the file is durable first, then one script takes its letters off the stream. Which letters
-of a file are no more stands in a set on the server, so that a letter leaves in the very script that sends it on,
-wherever it lies. The set also tells that the first script has been run: a file without that (a crash between the two,
-or a server that lost its last second) is settled by the same script before anything else is done with it.
+move to files (`shelf`). It leaves in the very script that sends it on, wherever it lies.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from intelstream.transport import segments
-from intelstream.transport.frames import OVERHEAD, unpack
-from intelstream.transport.segments import LETTERS, REMOVED, SUFFIX, Position, Segment, position
+from intelstream.transport.segments import LETTERS, Position, Segment, position
+from intelstream.transport.shelf import SIZE, Kept, Shelf, of_row, used
 from intelstream.transport.transport import Transport
 
 MOST: Final = 10_000  # letters of one stage on the server
@@ -26,32 +22,7 @@ BYTES: Final = 16 * 1024 * 1024  # of them
 PAGE: Final = 2000  # letters read at once, unless they are long
 LARGEST: Final = 4 * 1024 * 1024  # bytes that move at once
 LOOK: Final = 1000  # letters after which a stage is looked at again
-SETTLED: Final = "-1"
-UNSETTLED: Final = -7
 EMPTY: Final = "0-0"
-SIZE: Final = "__size"  # in a file: bytes that the letter took on the server
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A letter as it lies: `data` is its JSON with the changes that operators made; `segment` its file, if any."""
-
-    id: str
-    data: dict[str, Any]
-    size: int = 0
-    segment: Segment | None = None
-    place: int = 0
-
-    def reference(self) -> list[Any]:
-        """Return what the scripts have to know of it."""
-        return [self.id, self.place, self.data["signature"], origin(self.data), self.size]
-
-    def changed(self, change: Mapping[str, Any]) -> "Kept":
-        """Return it with other fields of its message, those without a value removed; what changed is in `edited`."""
-        message = {**self.data["message"], **change}
-        for name in [name for name, value in change.items() if value is None and name != "__raw"]:
-            message.pop(name, None)
-        return replace(self, data=self.data | {"message": message, "edited": dict(change)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +46,8 @@ class Group:
 
 @dataclass(slots=True)
 class _Stage:
-    """What is remembered of a stage: its files, and how many letters came since somebody looked."""
+    """What is remembered of a stage: how many letters came since somebody looked."""
 
-    files: dict[str, Segment] = field(default_factory=dict[str, Segment])
-    settled: dict[str, int] = field(default_factory=dict[str, int])  # in which epoch of the server
     since: int = LOOK
     bytes: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -108,12 +77,11 @@ class DeadLetters:
         self._transport = transport
         self._lane = transport.lane
         self.directory = directory / f"{transport.lane.pipeline}.{transport.lane.number}"
-        self._barrier = barrier
+        self._shelf = Shelf(transport, self.directory, barrier)
         self._limit = limit
         self._most = MOST if most is None else most
         self._bytes = BYTES if bytes is None else bytes
         self._stages: dict[str, _Stage] = {}
-        self._last: tuple[str, list[dict[str, Any]]] = ("", [])
 
     async def count(self, stage: str) -> int:
         """Return the number of letters, wherever they lie."""
@@ -122,7 +90,7 @@ class DeadLetters:
     async def groups(self, stage: str) -> list[Group]:
         """Return the letters by cause, most frequent first; that reads no letter."""
         async with self._stage(stage).lock:
-            await self._files(stage)
+            await self._shelf.files(stage)
         flat = await self._transport.call("HGETALL", self._lane.groups(stage))
         kept = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
         causes = [name.removeprefix("n:") for name in kept if name.startswith("n:")]
@@ -147,19 +115,19 @@ class DeadLetters:
         start, read = position(after), 0
         found: list[Kept] = []
         async with self._stage(stage).lock:
-            for segment in sorted(await self._files(stage), key=lambda one: one.first):
+            for segment in sorted(await self._shelf.files(stage), key=lambda one: one.first):
                 if segment.last <= start or (causes and not segment.groups.keys() & causes):
                     continue
                 if len(found) >= count and segment.first > position(found[count - 1].id):
                     break
-                found += [one for one in await self._of(segment) if position(one.id) > start]
+                found += [one for one in await self._shelf.left(segment) if position(one.id) > start]
                 found.sort(key=lambda one: position(one.id))
                 read += segment.size
                 if found and read > LARGEST:  # long letters: fewer of them
                     count = min(count, len(found))
             if len(found) < count or await self._first(stage) < position(found[count - 1].id):
                 rows = await self._transport.call("XRANGE", self._lane.dead(stage), f"({after}", "+", "COUNT", count)
-                found = sorted(found + [_of_row(row) for row in rows], key=lambda one: position(one.id))
+                found = sorted(found + [of_row(row) for row in rows], key=lambda one: position(one.id))
         more, found = len(found) >= count, found[:count]
         cursor = found[-1].id if more else ""
         if causes:
@@ -211,9 +179,9 @@ class DeadLetters:
             args: list[Any] = ["1" if segment else "0"]
             for letter, change in some:
                 args += (letter.id, letter.place, orjson.dumps({**letter.data.get("edited", {}), **change}))
-            keys = [self._lane.dead(stage), self._lane.edits(stage), self._gone(segment)]
+            keys = [self._lane.dead(stage), self._lane.edits(stage), self._shelf.gone(segment)]
             async with self._stage(stage).lock:
-                changed += await self._settling(stage, segment, "amend", keys, *args)
+                changed += await self._shelf.run(stage, segment, "amend", keys, *args)
         return changed
 
     async def adopt(self, stage: str, letters: Sequence[dict[str, Any]]) -> int:
@@ -226,7 +194,7 @@ class DeadLetters:
                     del some[known.id]
                 if some:
                     new = sorted(some.values(), key=lambda one: position(one["id"]))
-                    kept += await self._shelve(stage, new, moved=False)
+                    kept += await self._shelf.put(stage, new, moved=False)
         return kept
 
     async def relieve(self, stage: str, came: int = LOOK, bytes: int = 0) -> bool:
@@ -242,12 +210,12 @@ class DeadLetters:
         async with known.lock:
             known.since = known.bytes = 0
             while count := await self._surplus(stage):
-                if await asyncio.to_thread(_used, self.directory) > self._limit:
+                if await asyncio.to_thread(used, self.directory) > self._limit:
                     known.since = LOOK
                     return False
                 rows = await self._transport.call("XRANGE", self._lane.dead(stage), "-", "+", "COUNT", count)
-                if moving := [one.data | {SIZE: one.size} for one in map(_of_row, rows)]:
-                    await self._shelve(stage, moving, moved=True)
+                if moving := [one.data | {SIZE: one.size} for one in map(of_row, rows)]:
+                    await self._shelf.put(stage, moving, moved=True)
         return True
 
     async def rename(self, old: str, new: str) -> None:
@@ -275,25 +243,12 @@ class DeadLetters:
     async def _find(self, stage: str, ids: Iterable[str]) -> list[Kept]:
         wanted = {id_: position(id_) for id_ in ids}
         found: list[Kept] = []
-        for segment in await self._files(stage):
+        for segment in await self._shelf.files(stage):
             if any(segment.first <= place <= segment.last for place in wanted.values()):
-                found += [one for one in await self._of(segment) if one.id in wanted]
+                found += [one for one in await self._shelf.left(segment) if one.id in wanted]
         for id_ in sorted(wanted.keys() - {one.id for one in found}):
-            found += map(_of_row, await self._transport.call("XRANGE", self._lane.dead(stage), id_, id_))
+            found += map(of_row, await self._transport.call("XRANGE", self._lane.dead(stage), id_, id_))
         return sorted(found, key=lambda one: position(one.id))
-
-    async def _of(self, segment: Segment) -> list[Kept]:
-        """Return what is left of a file."""
-        token, rows = self._last
-        if token != segment.token:
-            rows = await asyncio.to_thread(segments.read, segment)
-            self._last = segment.token, rows
-        gone = {int(one) for one in await self._transport.call("SMEMBERS", self._gone(segment))}
-        return [
-            Kept(row["id"], {name: value for name, value in row.items() if name != SIZE}, 0, segment, place)
-            for place, row in enumerate(rows)
-            if place not in gone
-        ]
 
     async def _amended(self, stage: str, letters: list[Kept]) -> list[Kept]:
         """Return letters with what operators have changed, which stands in `edited` besides."""
@@ -306,36 +261,6 @@ class DeadLetters:
 
     def _stage(self, stage: str) -> _Stage:
         return self._stages.setdefault(stage, _Stage())
-
-    async def _files(self, stage: str) -> list[Segment]:
-        """Return the files of a stage, all of them settled."""
-        known = self._stage(stage)
-        known.files, removed = await asyncio.to_thread(_listed, self.directory / stage, known.files)
-        for path in removed:  # the daemon was killed while it removed them
-            await self._transport.call("DEL", self._lane.gone(path.name.split(".")[1]))
-            await asyncio.to_thread(path.unlink, missing_ok=True)
-        epoch = self._transport.client.epoch
-        for segment in known.files.values():
-            if known.settled.get(segment.token) != epoch:
-                if not await self._transport.call("SISMEMBER", self._gone(segment), SETTLED):
-                    await self._settle(stage, segment)
-                known.settled[segment.token] = epoch
-        return list(known.files.values())
-
-    async def _shelve(self, stage: str, letters: Sequence[dict[str, Any]], *, moved: bool) -> int:
-        """Put letters into a file and have it count; return how many of them do."""
-        segment = await asyncio.to_thread(segments.write, self.directory / stage, letters, moved=moved)
-        return await self._settle(stage, segment, letters)
-
-    async def _settle(self, stage: str, segment: Segment, letters: Sequence[dict[str, Any]] = ()) -> int:
-        letters = letters or await asyncio.to_thread(segments.read, segment)
-        lane = self._lane
-        keys = [lane.dead(stage), lane.groups(stage), lane.origins(stage), lane.hash(stage), self._gone(segment)]
-        references = [
-            [one["id"], one["signature"], origin(one), one.get(SIZE, 0), about(one), one["time"]] for one in letters
-        ]
-        header = orjson.dumps({"moved": segment.moved, "letters": references})
-        return int(await self._transport.run("shelve", keys, header))
 
     async def _leave(  # noqa: PLR0917 - the arguments of one script
         self,
@@ -356,54 +281,11 @@ class DeadLetters:
             "room": room,
         }
         keys = [lane.dead(stage), lane.groups(stage), lane.origins(stage), lane.edits(stage), lane.hash(stage)]
-        keys += [lane.sizes, lane.stream(to), self._gone(segment)]
-        left = await self._settling(stage, segment, "leave", keys, orjson.dumps(header), *bodies, admits=bool(frames))
+        keys += [lane.sizes, lane.stream(to), self._shelf.gone(segment)]
+        left = await self._shelf.run(stage, segment, "leave", keys, orjson.dumps(header), *bodies, admits=bool(frames))
         if left > 0 and segment:
-            await self._remove_if_gone(segment)
+            await self._shelf.remove_if_gone(segment)
         return None if left < 0 else left
-
-    async def _settling(
-        self, stage: str, segment: Segment | None, name: str, keys: Sequence[str], *args: Any, admits: bool = False
-    ) -> int:
-        """Run a script on letters of a file, again when the file had to be settled first."""
-        while (answer := int(await self._transport.run(name, keys, *args, admits=admits))) == UNSETTLED and segment:
-            if not segment.path.exists():  # all of its letters have gone, and it went with them
-                return 0
-            await self._settle(stage, segment)
-        return answer
-
-    async def _remove_if_gone(self, segment: Segment) -> None:
-        """Delete a file none of whose letters is left, once that is on the server's disk too."""
-        gone, client = self._gone(segment), self._transport.client
-        if int(await self._transport.call("SCARD", gone)) <= segment.count:
-            return
-        await self._barrier(client.run_id)
-        if int(await self._transport.call("SCARD", gone)) <= segment.count:  # the server lost its last second
-            return
-        removed = segment.path.with_name(segment.path.name + REMOVED)
-        await asyncio.to_thread(_renamed, segment.path, removed)
-        await self._transport.call("DEL", gone)
-        await asyncio.to_thread(removed.unlink, missing_ok=True)
-
-    def _gone(self, segment: Segment | None) -> str:
-        return self._lane.gone(segment.token if segment else "none")
-
-
-def about(letter: Mapping[str, Any]) -> str:
-    """Return what is shown of a group, as JSON, from its first letter."""
-    shown = {name: letter.get(name) for name in ("time", "error", "field")}
-    return orjson.dumps(shown | {"text": str(letter.get("text", ""))[:200]}).decode()
-
-
-def origin(letter: Mapping[str, Any]) -> str:
-    """Return the report that a letter is a row of, "" for none."""
-    return letter.get("report") or "" if letter.get("row") is not None and not letter.get("whole") else ""
-
-
-def _of_row(row: Any) -> Kept:
-    id_, fields = row
-    name, body = bytes(id_).decode(), fields[1]
-    return Kept(name, {"id": name, **orjson.loads(unpack(body))}, len(body) + OVERHEAD)
 
 
 def _by_file(
@@ -413,19 +295,3 @@ def _by_file(
     for _, members in groupby(ordered, key=lambda one: file.token if (file := file_of(one)) else ""):
         listed = list(members)
         yield file_of(listed[0]), listed
-
-
-def _listed(directory: Path, known: Mapping[str, Segment]) -> tuple[dict[str, Segment], list[Path]]:
-    """Return the segments in a directory by file, and what is left of some; headers of those not known are read."""
-    names = list(directory.iterdir()) if directory.is_dir() else []
-    files = {path.name: known.get(path.name) or segments.header(path) for path in names if path.name.endswith(SUFFIX)}
-    return files, [path for path in names if path.name.endswith(REMOVED)]
-
-
-def _used(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob(f"*{SUFFIX}"))
-
-
-def _renamed(path: Path, to: Path) -> None:
-    path.replace(to)
-    segments.sync(path.parent)

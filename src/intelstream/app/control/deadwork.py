@@ -18,7 +18,7 @@ from intelstream.runtime import letters as letters_of
 from intelstream.runtime.resending import Resending, kind_of
 from intelstream.runtime.station import Station
 from intelstream.sdk import Parser
-from intelstream.transport.letters import Kept
+from intelstream.transport.shelf import Kept
 
 STEP: Final = 2.0  # seconds that one step may take
 REFUSALS: Final = 100  # told of in one step

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from intelstream.app.control.faults import NotFoundHere, Refused
 from intelstream.app.control.instance import Instance
-from intelstream.transport.letters import EMPTY, Group, Kept
+from intelstream.transport.letters import EMPTY, Group
 from intelstream.transport.segments import position
+from intelstream.transport.shelf import Kept
 
 MOST_IDS: Final = 10_000
 OTHER: Final = "other"  # what the server counts where there are too many causes
