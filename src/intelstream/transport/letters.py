@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from intelstream.transport.segments import LETTERS, Position, Segment, position
-from intelstream.transport.shelf import SIZE, Kept, Shelf, of_row, used
+from intelstream.transport.shelf import SIZE, Kept, Shelf, of_row
 from intelstream.transport.transport import Transport
 
 MOST: Final = 10_000  # letters of one stage on the server
@@ -210,7 +210,7 @@ class DeadLetters:
         async with known.lock:
             known.since = known.bytes = 0
             while count := await self._surplus(stage):
-                if await asyncio.to_thread(used, self.directory) > self._limit:
+                if await self._shelf.fills(self._limit):
                     known.since = LOOK
                     return False
                 rows = await self._transport.call("XRANGE", self._lane.dead(stage), "-", "+", "COUNT", count)

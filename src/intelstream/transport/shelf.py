@@ -58,6 +58,7 @@ class Shelf:
         self._barrier = barrier
         self._known: dict[str, dict[str, Segment]] = {}
         self._settled: dict[str, int] = {}  # in which epoch of the server a file was seen to be
+        self._used: int | None = None  # bytes of all files, or more: those that went are not taken off
         self._last: tuple[str, list[dict[str, Any]]] = ("", [])
 
     async def files(self, stage: str) -> list[Segment]:
@@ -75,9 +76,16 @@ class Shelf:
                 self._settled[segment.token] = epoch
         return list(known.values())
 
+    async def fills(self, limit: int) -> bool:
+        """Tell whether the files take more than so many bytes; they are looked at only where that may be."""
+        if self._used is None or self._used > limit:
+            self._used = await asyncio.to_thread(_used, self.directory)
+        return self._used > limit
+
     async def put(self, stage: str, letters: Sequence[dict[str, Any]], *, moved: bool) -> int:
         """Put letters into a file and have it count; return how many of them do."""
         segment = await asyncio.to_thread(segments.write, self.directory / stage, letters, moved=moved)
+        self._used = None if self._used is None else self._used + segment.size
         return await self._settle(stage, segment, letters)
 
     async def _settle(self, stage: str, segment: Segment, letters: Sequence[dict[str, Any]] = ()) -> int:
@@ -156,8 +164,7 @@ def _listed(directory: Path, known: Mapping[str, Segment]) -> tuple[dict[str, Se
     return files, [path for path in names if path.name.endswith(REMOVED)]
 
 
-def used(directory: Path) -> int:
-    """Return the bytes of all files."""
+def _used(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob(f"*{SUFFIX}"))
 
 
