@@ -19,8 +19,7 @@ from intelstream.sdk import Lines, Parser
 NUDGE: Final = 0.1
 FIRST_WAIT: Final = 1.0
 LAST_WAIT: Final = 60.0
-RUNNERS: Final[Mapping[Kind, type[Parsing | Processing | Delivering]]] = {
-    "parser": Parsing,
+RUNNERS: Final[Mapping[Kind, type[Processing | Delivering]]] = {
     "expert": Processing,
     "output": Delivering,
 }
@@ -36,8 +35,8 @@ class Runs(Protocol):
 class Hosting:
     """One segment on this worker.
 
-    `specs` are its members, `receivers` those that a collector sends to: the two are all that makes a segment what it
-    is, so while they stay the same it may go on through a change of the pipeline.
+    `specs` are its members; `receivers` those that a collector sends to, or that a parser runs its events through. The
+    two are all that makes a segment what it is: while they stay the same it goes on through a change of the pipeline.
     """
 
     def __init__(self, site: Site, specs: Sequence[StageSpec], receivers: Sequence[StageSpec]) -> None:
@@ -95,7 +94,11 @@ class Hosting:
         kind = self._stations[0].spec.kind
         if kind == "collector":
             return Collecting(self.site, self._stations[0], _split(self.site, self.receivers, self.stopping))
-        self._runner = RUNNERS[kind](self.site, self._stations)
+        if kind == "parser":
+            tail = [Station(self.site, spec, self.stopping) for spec in self.receivers]
+            self._runner = Parsing(self.site, self._stations, tail)
+        else:
+            self._runner = RUNNERS[kind](self.site, self._stations)
         return self._runner
 
     async def _wait_out(self, station: Station, error: Exception, tries: int) -> None:

@@ -2,20 +2,22 @@
 
 import asyncio
 import socket
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from intelstream.errors import Crashed, StageError
-from intelstream.ontology import Event, Report
+from intelstream.errors import Crashed, IntelstreamError, StageError
+from intelstream.ontology import Event, Report, ids
 from intelstream.runtime import letters
-from intelstream.runtime.drain import Parsed, parse
+from intelstream.runtime.drain import Parsed, parse, straight
 from intelstream.runtime.running import CRASHES, NotMine, Runner
 from intelstream.runtime.spec import ERROR
-from intelstream.sdk import Parser
+from intelstream.runtime.station import Lost, Site, Station, passed, settle
+from intelstream.sdk import Expert, Parser
 from intelstream.transport.commit import Commit, Entry
-from intelstream.transport.frames import FrameBroken, Spooled, Wanted, decode_report, is_report, unpack
+from intelstream.transport.frames import COMMIT, FrameBroken, Spooled, Wanted, decode_report, is_report, unpack
 
 EVENTS: Final = 1024  # in one commit, at most
 FEW: Final = 20  # rows under which nothing is said of a report as a whole
@@ -27,26 +29,65 @@ class TooManyBadRows(StageError):
     code = "too_many_bad_rows"
 
 
+class Detour(IntelstreamError):
+    """What came since the last commit is to be parsed again, and to go through the streams of those behind."""
+
+
 @dataclass(slots=True)
 class Part:
-    """What has been parsed of a report since the last commit, and the rows so far."""
+    """What has been parsed of a report since the last commit, and the rows so far; `done` are those committed.
+
+    `direct` says that the events go through the stages behind at once.
+    """
 
     entry: Entry
     wanted: Wanted
+    direct: bool
+    digest: str = field(init=False)
     events: list[Event] = field(default_factory=list[Event])
     bad: list[Parsed] = field(default_factory=list[Parsed])
     rows: int = 0
     failed: int = 0
     last: int = 0
+    done: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        self.digest = ids.entry_digest(f"{self.entry.stage}/{self.entry.id}")  # ids alone may be alike
+
+    def commit(self, to: str | None) -> None:
+        """Begin anew behind what is committed."""
+        self.entry = replace(self.entry, position=to or "")
+        self.events, self.bad, self.done = [], [], (self.rows, self.failed, self.last)
+
+    def take_back(self) -> None:
+        """Go back to where the last commit came to; from here on by the streams."""
+        self.events, self.bad, self.direct = [], [], False
+        self.rows, self.failed, self.last = self.done
 
 
 class Parsing(Runner):
-    """One parser."""
+    """One parser.
+
+    `tail` are the stages that it runs its events through, where the plan has such: one commit then takes them as far
+    as they get. When anything fails there, the events go by the stream instead, and the stage itself finds out with
+    which of them; they keep the arrival that their marks were set with.
+    """
 
     ahead = 2  # reports are large
 
+    def __init__(self, site: Site, stations: Sequence[Station], tail: Sequence[Station]) -> None:
+        super().__init__(site, stations)
+        self.tail = tail
+        self.experts: list[Expert[Any]] = []
+        self.room = [limit for station in (self.first, *tail) for limit in station.room()]
+        stages = site.pipeline.stages
+        kinds = [stages[to].stage for to in self.first.spec.to.get("default", ()) if to in stages]
+        self.marked = any(issubclass(kind, Expert) and kind.claiming for kind in kinds)
+
     async def run(self) -> None:
-        async with self.first.open() as parser:
+        async with AsyncExitStack() as stack:
+            parser = await stack.enter_async_context(self.first.open())
+            self.experts = [await stack.enter_async_context(one.open()) for one in self.tail]
             while not self.first.stopping.is_set():
                 for entry in await self.read():
                     if self.first.stopping.is_set():
@@ -63,13 +104,29 @@ class Parsing(Runner):
         self.first.status.enter("running")
         report = wanted.report
         report.prepare(self.first.spec.set, self.first.spec.tags)
-        part = Part(entry, wanted, last=max(wanted.row, int(entry.position or 0)))
         alone = self.suspects(entry)
+        start = max(wanted.row, int(entry.position or 0))
+        part = Part(entry, wanted, bool(self.tail) and not alone, last=start, done=(0, 0, start))
+        try:
+            kept = await self._parse(parser, part, report, alone=alone)
+        except Detour:
+            part.take_back()
+            kept = await self._parse(parser, part, report, alone=alone)
+        if wanted.spooled and not kept:
+            await asyncio.to_thread(Path(wanted.spooled.path).unlink, missing_ok=True)
+
+    async def _parse(self, parser: Parser[Any], part: Part, report: Report, *, alone: bool) -> bool:
+        """Parse and commit; say whether the report is still needed.
+
+        Raises:
+            Detour: an event could not go straight through.
+        """
+        wanted = part.wanted
         rows = parse(parser, report, part.last, wanted.only, wanted.first or 0)
         while True:
-            if alone and not await self.survives(entry, str(part.last)):
+            if alone and not await self.survives(part.entry, str(part.last)):
                 await self._give_up_rest(part, report)
-                return
+                return True
             if (parsed := next(rows, None)) is None:
                 break
             self._add(part, parsed)
@@ -78,10 +135,8 @@ class Parsing(Runner):
                     break
                 await self._commit(part, report, to=str(part.last))
                 if self.first.stopping.is_set():
-                    return  # the rest stays pending, behind this position
-        held = await self._commit(part, report, to=None)
-        if wanted.spooled and not held:
-            await asyncio.to_thread(Path(wanted.spooled.path).unlink, missing_ok=True)
+                    return True  # the rest stays pending, behind this position
+        return await self._commit(part, report, to=None)
 
     def _report(self, entry: Entry) -> Wanted:
         body = unpack(entry.frame)
@@ -110,6 +165,9 @@ class Parsing(Runner):
         elif self.site.pipeline.raw == "off":
             for event in parsed.events:
                 event.raw = None
+        if self.marked:
+            for index, event in enumerate(parsed.events):
+                event.arrival = ids.arrival(part.digest, parsed.number, index)
         part.events += parsed.events
 
     def _hopeless(self, part: Part) -> bool:
@@ -125,8 +183,10 @@ class Parsing(Runner):
         if held:
             self._hold_back(commit, part, report)
         else:
-            if part.events:
-                self.first.send(commit, "default", part.events)
+            if part.events and part.direct:
+                await self._straight(commit, part.events)
+            elif part.events:
+                self.first.send(commit, "default", part.events, arrived=self.marked)
             for parsed in part.bad:
                 self._give_up(commit, part, report, parsed)
             if commit.buried and part.wanted.first is None:
@@ -136,9 +196,28 @@ class Parsing(Runner):
             commit.count(self.name, "in")
         commit.take(part.entry, count=int(to is None), to=to)
         await self.settle(commit, [part.entry], ends=to is None)
-        part.entry = replace(part.entry, position=to or "")
-        part.events, part.bad = [], []
+        part.commit(to)
         return held or unread
+
+    async def _straight(self, commit: Commit, events: Sequence[Event]) -> None:
+        """Run events through the stages behind, and put into the commit what becomes of them.
+
+        Raises:
+            Detour: one of them fails there, or they become more than one commit may hold.
+        """
+        try:
+            outcome = await straight(self.experts, events, self.load)
+        except Lost:
+            raise
+        except Exception as error:
+            raise Detour from error
+        commit.room = self.room
+        settle(self.tail, commit, outcome)
+        passed(commit, (self.first, *self.tail), (len(events), *outcome.reached))
+        for station in self.tail:
+            station.status.enter("running")
+        if commit.size > COMMIT:
+            raise Detour
 
     async def _give_up_rest(self, part: Part, report: Report) -> None:
         """Make one dead letter of a report from the row on that has brought workers down."""

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 from intelstream.errors import Crashed, Unavailable
 from intelstream.ontology import Event
 from intelstream.runtime.drain import Failed, Outcome, drain_segment, settled
 from intelstream.runtime.running import CRASHES, NotMine, Runner, events_of
-from intelstream.runtime.station import Lost, Site, Station, Stopped, settle
+from intelstream.runtime.station import Lost, Site, Station, Stopped, passed, settle
 from intelstream.sdk import Batch, Expert, State
 from intelstream.transport.commit import Commit, Entry
 from intelstream.transport.frames import COMMIT, FrameBroken, decode, is_delayed
@@ -186,15 +185,9 @@ class Processing(Runner):
         count = high - work.low
         if is_delayed(work.body):
             commit.count(work.entry.stage, "retrying", -count)
-            came = [0, *outcome.reached]
         else:
-            came = [count, *outcome.reached]
-        members = self.stations[self.places[work.entry.stage] :]
-        for station, number in zip(members, came, strict=False):
-            commit.count(station.name, "in", number)
-        for (sender, station), number in zip(pairwise(members), outcome.reached, strict=False):
-            commit.count(sender.name, f"sent:default:{station.name}", number)
-            commit.count(sender.name, "out", number)
+            commit.count(work.entry.stage, "in", count)
+        passed(commit, self.stations[self.places[work.entry.stage] :], outcome.reached)
         return commit
 
     async def _on_timer(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -190,14 +191,17 @@ class Station:
         stages = self.site.pipeline.stages
         return [(to, limit) for to in self.spec.targets() if to in stages and (limit := stages[to].backlog)]
 
-    def send(self, commit: Commit, path: str, events: Sequence[Event]) -> None:
-        """Send events by a path; one that leads nowhere drops them, under its name."""
+    def send(self, commit: Commit, path: str, events: Sequence[Event], *, arrived: bool = False) -> None:
+        """Send events by a path; one that leads nowhere drops them, under its name.
+
+        `arrived` ones keep the arrival that they have.
+        """
         targets = self.spec.to.get(path, ())
         if not targets:
             optional = path in self.spec.stage.optional
             commit.count(self.name, f"dropped:{self.name if optional else f'unconnected:{path}'}", len(events))
             return
-        for count, body in slices(events):
+        for count, body in slices(events, arrived=arrived):
             commit.send(targets, pack(body), count)
         for target in targets:
             commit.count(self.name, f"sent:{path}:{target}", len(events))
@@ -254,6 +258,14 @@ class Station:
         self.status.enter("paused", str(down))
         self.log.warning("paused", error=str(down), next_try=wait)
         return await self.pause(wait)
+
+
+def passed(commit: Commit, members: Sequence[Station], reached: Sequence[int]) -> None:
+    """Count events that went from each member to the next one without a trip through its stream."""
+    for (sender, receiver), number in zip(pairwise(members), reached, strict=False):
+        commit.count(sender.name, f"sent:default:{receiver.name}", number)
+        commit.count(sender.name, "out", number)
+        commit.count(receiver.name, "in", number)
 
 
 def settle(stations: Sequence[Station], commit: Commit, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from intelstream.runtime.hosting import NUDGE, Hosting
-from intelstream.runtime.plan import segments
+from intelstream.runtime.plan import segments, tails
 from intelstream.runtime.spec import PipelineSpec, StageSpec
 from intelstream.runtime.station import Site, Stopped
 from intelstream.runtime.status import StageStatus
@@ -154,9 +154,12 @@ class Worker:
         for name in specs:
             self.site.statuses.setdefault(name, StageStatus(name, self.site.now))
         found: dict[tuple[str, ...], Hosting] = {}
+        through = tails(specs)
         for names in segments(specs):
-            if specs[names[0]].enabled and self._hosts(specs[names[0]]):
-                receivers = [specs[to] for to in specs[names[0]].targets() if specs[names[0]].kind == "collector"]
+            first = specs[names[0]]
+            if first.enabled and self._hosts(first):
+                behind = first.targets() if first.kind == "collector" else through.get(first.name, ())
+                receivers = [specs[to] for to in behind]
                 found[names] = Hosting(self.site, [specs[name] for name in names], receivers)
         return found
 

@@ -1,10 +1,10 @@
 """How messages travel: many in one stream entry, column by column, compressed.
 
 A frame is one flag byte and a body. `j` is JSON, `z` the same behind zstd level 1. The JSON of events is an object of
-columns (`fields`, `id`, `raw`), and `runs` of neighbours that share parents and tags, as [number, parents, tags]; one
-that comes back to its stage has `arrival`, `attempts`, `again` and `delayed` besides, and those that an operator sends
-again have `again`. So nothing is copied per event.
-A report is its header as JSON, a line break, and its bytes.
+columns (`fields`, `id`, `raw`, and `arrivals` where those are the sender's), and `runs` of neighbours that share
+parents and tags, as [number, parents, tags]; one that comes back to its stage has `arrival`, `attempts`, `again` and
+`delayed` besides, and those that an operator sends again have `again`. So nothing is copied per event. A report is its
+header as JSON, a line break, and its bytes.
 """
 
 from collections.abc import Collection, Sequence
@@ -79,14 +79,16 @@ def unpack(frame: bytes) -> bytes:
     raise FrameBroken(f"unpacking a frame: it begins with {frame[:1]!r}")
 
 
-def encode(events: Sequence[Event]) -> bytes:
-    """Return the body of a frame of events."""
+def encode(events: Sequence[Event], *, arrived: bool = False) -> bytes:
+    """Return the body of a frame of events; `arrived` ones take their arrival with them."""
     columns: dict[str, Any] = {
         "fields": [event.fields for event in events],
         "id": [event.id for event in events],
         "raw": [event.raw for event in events],
         "runs": [(len(list(run)), parents, sorted(tags)) for (parents, tags), run in groupby(events, _FAMILY)],
     }
+    if arrived:
+        columns["arrivals"] = [event.arrival for event in events]
     return orjson.dumps(columns)
 
 
@@ -128,7 +130,8 @@ def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[
     if len(events) != len(columns["id"]):
         raise FrameBroken(f"reading a frame: {len(columns['id'])} events, but `runs` of {len(events)}")
     if entry:
-        for event, arrival in zip(events, ids.arrivals(entry, len(events)), strict=True):
+        arrivals = columns.get("arrivals") or ids.arrivals(entry, len(events))
+        for event, arrival in zip(events, arrivals, strict=True):
             event.arrival = arrival
     if "arrival" in columns:
         [event] = events
@@ -140,20 +143,20 @@ def decode(body: bytes, ontology: Ontology = STANDARD, entry: str = "") -> list[
     return events
 
 
-def slices(events: Sequence[Event]) -> list[tuple[int, bytes]]:
+def slices(events: Sequence[Event], *, arrived: bool = False) -> list[tuple[int, bytes]]:
     """Cut events into bodies of frames, none larger than a frame may be unless one event is; with their counts."""
     cut: list[tuple[int, bytes]] = []
     for start in range(0, len(events), MESSAGES):
-        cut += _halved(events[start : start + MESSAGES])
+        cut += _halved(events[start : start + MESSAGES], arrived=arrived)
     return cut
 
 
-def _halved(events: Sequence[Event]) -> list[tuple[int, bytes]]:
-    body = encode(events)
+def _halved(events: Sequence[Event], *, arrived: bool) -> list[tuple[int, bytes]]:
+    body = encode(events, arrived=arrived)
     if len(body) <= BYTES or len(events) == 1:
         return [(len(events), body)]
     middle = len(events) // 2
-    return _halved(events[:middle]) + _halved(events[middle:])
+    return _halved(events[:middle], arrived=arrived) + _halved(events[middle:], arrived=arrived)
 
 
 def encode_report(
