@@ -285,6 +285,27 @@ async def test_pure_stages_run_as_one_segment_and_are_counted_apart(tmp_path: Pa
     assert failed["classification.taxonomy"] == "other", "it keeps what the stages before had done"
 
 
+async def test_an_event_that_fails_straight_behind_a_parser_leaves_the_others_and_their_marks_as_they_are(
+    tmp_path: Path,
+) -> None:
+    write_rows(tmp_path / "in.csv", 5)
+    out = tmp_path / "out.jsonl"
+    spec = pipeline(
+        stage("inbox", "collectors.file", "rows", {"path": str(tmp_path / "in.csv")}, every=3600.0),
+        stage("rows", "parsers.csv", "dedup", ROWS),
+        stage("dedup", "experts.deduplicate", "second"),
+        stage("second", Pure, "files"),
+        stage("files", "outputs.file", None, {"path": str(out)}),
+    )
+    async with pipelines.run(spec, tmp_path) as daemon:
+        await until(lambda: len(lines(out)) == 4 and daemon.statuses["second"].dead == 1)
+        rows = {row["stage"]: row["counters"] for row in await ask(tmp_path / "var", "/queues")}
+
+    assert sorted(ports(out)) == [0, 1, 3, 4]
+    assert rows["dedup"]["in"] == rows["rows"]["sent:default:dedup"] == 5
+    assert "dropped:duplicate" not in rows["dedup"], "what was marked on the way is not taken for its own twin"
+
+
 async def test_a_stopped_output_never_fills_the_memory(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.csv", 60_000, width=200)
     Moody.away, Moody.kept = True, []
