@@ -179,3 +179,13 @@ async def test_a_disk_that_is_full_for_all_that_the_daemon_writes_loses_and_doub
     assert "the disk is nearly full" in inbox["reason"]
     assert while_full == []
     assert found == list(range(ROWS))
+
+
+async def test_as_many_files_may_be_open_as_the_host_allows(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(COLLECTED)
+    async with running(tmp_path, "prlimit", "--nofile=256:4096") as process:
+        await asked(tmp_path)
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+
+    [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3:5] == ["4096", "4096"]

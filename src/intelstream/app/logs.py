@@ -9,11 +9,15 @@ from contextlib import suppress
 from typing import Any, Final, TextIO, cast
 
 import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 SECRET: Final = re.compile(r"(?i)password|passwd|secret|token|authorization|api_?key")
 MASK: Final = "***"
 QUIET: Final = 60.0  # seconds in which the same event of the same stage is shown once
 REMEMBERED: Final = 1000
+SHOWN: Final = 200
+STRANGE: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)  # caused by who asks
 
 
 def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (), file: TextIO | None = None) -> None:
@@ -36,6 +40,7 @@ def configure(*, json: bool, level: str = "info", secrets: Collection[str] = (),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )
+    _hear_libraries()
 
 
 def forward(send: Callable[[MutableMapping[str, Any]], None], *, level: str) -> None:
@@ -50,12 +55,32 @@ def forward(send: Callable[[MutableMapping[str, Any]], None], *, level: str) -> 
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=False,
     )
+    _hear_libraries()
 
 
 def again(event: Mapping[str, Any], **facts: object) -> None:
     """Show what another process has sent."""
     rest = {name: value for name, value in event.items() if name not in ("event", "level")}
     structlog.get_logger().log(logging.getLevelNamesMapping()[event["level"].upper()], event["event"], **rest, **facts)
+
+
+def _hear_libraries() -> None:
+    """Have what libraries log shown as ours is."""
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+
+
+class _Libraries(logging.Handler):
+    """Passes on what libraries log. What strangers send that is no HTTP is no fault of ours: it shows no stack."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, STRANGE):
+            reason = error.message if isinstance(error, HttpProcessingError) else str(error)
+            log.warning("request_not_understood", reason=" ".join(reason.split())[:SHOWN])
+        else:
+            text = record.getMessage()
+            log.log(record.levelno, "library_told", library=record.name, error=text, exc_info=error)
 
 
 class _Lasting:

@@ -1,6 +1,7 @@
 """`run` and `check`: a pipeline file as a daemon, or its faults."""
 
 import asyncio
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from intelstream.cli.output import WRONG_USE, Host, StateDir, show_json
 from intelstream.errors import CannotApply, ConfigError, Fault
 
 File = Annotated[Path, typer.Argument(help="The pipeline file.", show_default=False)]
+OPEN_FILES: Final = 65_536  # beyond that some programs get slow, which go through all that there may be
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -47,6 +49,7 @@ def run(
     pipeline = Pipeline.load(file, host=host, state_dir=state_dir, workers=workers)
     if dry_outputs:
         pipeline = pipeline.dry()
+    _raise_open_files()
     live = sys.stderr.isatty()
     json = log_format == "json" or (log_format == "auto" and not live)
     shown = Live(terminal=live)
@@ -54,6 +57,14 @@ def run(
     for warning in pipeline.warnings:
         print(warning, file=sys.stderr)
     uvloop.run(_run(pipeline.daemon(log_level=log_level), shown))
+
+
+def _raise_open_files() -> None:
+    """Let this process and its workers have as many files and connections open as they may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _run(daemon: Daemon, shown: Live) -> None:

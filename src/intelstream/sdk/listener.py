@@ -17,6 +17,7 @@ from intelstream.ontology import Report
 from intelstream.sdk.context import StageContext
 from intelstream.sdk.files import LARGE, Content, Spool, digest_of
 from intelstream.sdk.listener_params import ListenerParams, endpoint
+from intelstream.sdk.server import BoundedServer
 
 __all__ = ["Cursor", "Given", "Listener", "ListenerParams", "Said"]
 OPEN: Final = 50  # requests at a time; further ones are told to come back
@@ -25,7 +26,6 @@ SOON: Final = "5"  # seconds after which a sender is to try again
 LONGEST_KEY: Final = 255
 KEYS: Final = 500  # Idempotency-Keys that are remembered
 DIGITS: Final = 16  # of a digest
-LINGERING: Final = 1.0  # seconds for a sender to notice that it is refused
 SHUTDOWN: Final = 5.0  # seconds for the last answers
 
 
@@ -99,9 +99,7 @@ class Listener:
             Unavailable: the address is in use, or not ours.
         """
         host, port = endpoint(self._params.listen)
-        app = web.Application()
-        app.router.add_post(self._params.path, self._handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN, lingering_time=LINGERING)
+        runner = web.ServerRunner(BoundedServer(self._handle), shutdown_timeout=SHUTDOWN)
         await self._ctx.in_thread(self._spool.sweep)
         await runner.setup()
         try:
@@ -112,7 +110,7 @@ class Listener:
             self._dismiss(taken=False)
             await runner.cleanup()
 
-    async def _listen(self, runner: web.AppRunner, host: str, port: int) -> None:
+    async def _listen(self, runner: web.BaseRunner, host: str, port: int) -> None:
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
@@ -149,7 +147,7 @@ class Listener:
             if given.taken or not taken:
                 given.answer(STOPPING)
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
         if refusal := self._refusal(request):
             return _answer(refusal)
         self._open += 1
@@ -160,8 +158,12 @@ class Listener:
             self._open -= 1
         return _answer(said)
 
-    def _refusal(self, request: web.Request) -> Said | None:
+    def _refusal(self, request: web.BaseRequest) -> Said | None:
         """Say what is wrong with a request before its body is read."""
+        if request.path != self._params.path:
+            return Said(404, "there is nothing here")
+        if request.method != "POST":
+            return Said(405, "post it")
         if self._token and (refusal := self._stranger(request)):
             return refusal
         if len(request.headers.get("Idempotency-Key", "")) > LONGEST_KEY:
@@ -170,7 +172,7 @@ class Listener:
             return self._too_large()
         return STOPPING if self._stopping else self._no_room()
 
-    def _stranger(self, request: web.Request) -> Said | None:
+    def _stranger(self, request: web.BaseRequest) -> Said | None:
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return Said(401, "show the token as `Authorization: Bearer …`")
@@ -186,7 +188,7 @@ class Listener:
     def _too_large(self) -> Said:
         return Said(413, f"a request has at most {self._params.max_bytes}")
 
-    async def _body(self, request: web.Request) -> Content | Said:
+    async def _body(self, request: web.BaseRequest) -> Content | Said:
         buffer, size = bytearray(), 0
         try:
             async with asyncio.timeout(SLOWEST):
@@ -209,7 +211,7 @@ class Listener:
             return Said(400, f"the body cannot be read: {error}")
         return content or Said(400, "the body is empty")
 
-    async def _hand_in(self, request: web.Request, content: Content) -> Said:
+    async def _hand_in(self, request: web.BaseRequest, content: Content) -> Said:
         """Let a request wait until it is taken, and then, however long it takes, until it is answered."""
         key = request.headers.get("Idempotency-Key")
         try:
@@ -248,4 +250,6 @@ def _answer(said: Said) -> web.Response:
         response.headers["Retry-After"] = SOON
     if said.status == 401:  # noqa: PLR2004
         response.headers["WWW-Authenticate"] = "Bearer"
+    if said.status == 405:  # noqa: PLR2004
+        response.headers["Allow"] = "POST"
     return response
